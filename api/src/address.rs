@@ -1,0 +1,160 @@
+//! Address ranges as intervals: a `/64` is two numbers, never a list (B3, B4).
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use ipnet::IpNet;
+
+use crate::ip_family::IpFamily;
+
+/// All addresses from `first` to `last`, both included, of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AddressRange {
+    first: IpAddr,
+    last: IpAddr,
+}
+
+/// Why a text is no address range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressRangeError {
+    /// B3: no `-`, and not a CIDR prefix.
+    #[error("{text:?} is neither a CIDR prefix like 192.168.1.0/24 nor a range like 192.168.1.10-192.168.1.20")]
+    NotAPrefix {
+        /// What was written.
+        text: String,
+    },
+    /// B4: one side of the `-` is no address.
+    #[error("{text:?}: {part:?} is not an IP address; both ends of a range must be written in full")]
+    NotAnAddress {
+        /// What was written.
+        text: String,
+        /// The side that does not parse.
+        part: String,
+    },
+    /// B5: the range runs backwards.
+    #[error("{text:?}: the range starts after it ends; did you mean {last}-{first}?")]
+    Reversed {
+        /// What was written.
+        text: String,
+        /// Its start.
+        first: IpAddr,
+        /// Its end.
+        last: IpAddr,
+    },
+    /// B17: the ends are of different families.
+    #[error("{text:?}: one end is IPv4, the other IPv6")]
+    MixedFamilies {
+        /// What was written.
+        text: String,
+    },
+}
+
+impl AddressRange {
+    /// The range from `first` to `last`, or `None` if the families differ or
+    /// `first` is greater.
+    #[must_use]
+    pub fn new(first: IpAddr, last: IpAddr) -> Option<Self> {
+        (IpFamily::of(first) == IpFamily::of(last) && first <= last).then_some(Self { first, last })
+    }
+
+    /// The lowest address.
+    #[must_use]
+    pub const fn first(&self) -> IpAddr {
+        self.first
+    }
+
+    /// The highest address.
+    #[must_use]
+    pub const fn last(&self) -> IpAddr {
+        self.last
+    }
+
+    /// The family of all its addresses.
+    #[must_use]
+    pub const fn family(&self) -> IpFamily {
+        IpFamily::of(self.first)
+    }
+
+    /// Whether `address` lies in the range.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.family() == IpFamily::of(address) && self.first <= address && address <= self.last
+    }
+
+    /// Whether the two ranges have an address in common (B6).
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.family() == other.family() && self.first <= other.last && other.first <= self.last
+    }
+
+    /// How many addresses it holds; saturates for `::/0`.
+    #[must_use]
+    pub fn size(&self) -> u128 {
+        (number(self.last) - number(self.first)).saturating_add(1)
+    }
+}
+
+/// The address as a number, so that ranges can be computed with.
+#[must_use]
+pub fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => u128::from(u32::from(v4)),
+        IpAddr::V6(v6) => u128::from(v6),
+    }
+}
+
+/// The address of `family` with this number; IPv4 uses the low 32 bits.
+#[must_use]
+pub fn from_number(family: IpFamily, number: u128) -> IpAddr {
+    match family {
+        IpFamily::V4 => IpAddr::V4(Ipv4Addr::from((number & u128::from(u32::MAX)) as u32)),
+        IpFamily::V6 => IpAddr::V6(Ipv6Addr::from(number)),
+    }
+}
+
+/// Whether `avoidBuggyIPs` skips the address: IPv4 ending in 0 or 255 (A14).
+#[must_use]
+pub fn is_buggy(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(v4) if matches!(v4.octets()[3], 0 | 255))
+}
+
+impl FromStr for AddressRange {
+    type Err = AddressRangeError;
+
+    /// Reads `a-b` or a CIDR prefix, whose host bits are masked (B3). An
+    /// IPv4-mapped address counts as the IPv4 address in it (B16).
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Some((first, last)) = text.split_once('-') else {
+            return prefix(text).ok_or_else(|| AddressRangeError::NotAPrefix { text: text.to_owned() });
+        };
+        let address = |part: &str| {
+            let part = part.trim();
+            part.parse::<IpAddr>().map(|address| address.to_canonical()).map_err(|_| {
+                AddressRangeError::NotAnAddress { text: text.to_owned(), part: part.to_owned() }
+            })
+        };
+        let (first, last) = (address(first)?, address(last)?);
+        if IpFamily::of(first) != IpFamily::of(last) {
+            return Err(AddressRangeError::MixedFamilies { text: text.to_owned() });
+        }
+        Self::new(first, last).ok_or_else(|| AddressRangeError::Reversed { text: text.to_owned(), first, last })
+    }
+}
+
+fn prefix(text: &str) -> Option<AddressRange> {
+    let net: IpNet = text.parse().ok()?;
+    let (first, last) = (net.network(), net.broadcast());
+    // B16: a prefix inside ::ffff:0:0/96 is an IPv4 prefix.
+    let (first, last) = match (first.to_canonical(), last.to_canonical()) {
+        (a @ IpAddr::V4(_), b @ IpAddr::V4(_)) => (a, b),
+        _ => (first, last),
+    };
+    AddressRange::new(first, last)
+}
+
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}

@@ -1,0 +1,63 @@
+//! Annotation keys of a Service, current and deprecated (C72, C73).
+
+use std::collections::BTreeMap;
+
+/// The pool an address is asked from (C34).
+pub const ADDRESS_POOL: &str = "metallb.io/address-pool";
+/// The addresses asked for, comma-separated (C31).
+pub const LOAD_BALANCER_IPS: &str = "metallb.io/loadBalancerIPs";
+/// The sharing key (C51).
+pub const ALLOW_SHARED_IP: &str = "metallb.io/allow-shared-ip";
+/// The pool the addresses were taken from; written by the controller (C72).
+pub const IP_ALLOCATED_FROM_POOL: &str = "metallb.io/ip-allocated-from-pool";
+/// Prefix of the old names, honoured where the new key is absent (C73).
+pub const DEPRECATED_PREFIX: &str = "metallb.universe.tf/";
+
+/// What the annotations of a Service say to us. An empty value counts as set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Annotations {
+    /// [`ADDRESS_POOL`].
+    pub address_pool: Option<String>,
+    /// [`LOAD_BALANCER_IPS`], as written.
+    pub load_balancer_ips: Option<String>,
+    /// [`ALLOW_SHARED_IP`].
+    pub allow_shared_ip: Option<String>,
+    /// [`IP_ALLOCATED_FROM_POOL`].
+    pub allocated_from_pool: Option<String>,
+    /// The full keys with the deprecated prefix, in order.
+    pub deprecated: Vec<String>,
+}
+
+impl From<&BTreeMap<String, String>> for Annotations {
+    fn from(annotations: &BTreeMap<String, String>) -> Self {
+        let read = |key: &str| {
+            let old = key.rsplit('/').next().map(|name| format!("{DEPRECATED_PREFIX}{name}"));
+            annotations.get(key).or_else(|| annotations.get(&old?)).cloned()
+        };
+        Self {
+            address_pool: read(ADDRESS_POOL),
+            load_balancer_ips: read(LOAD_BALANCER_IPS),
+            allow_shared_ip: read(ALLOW_SHARED_IP),
+            allocated_from_pool: annotations.get(IP_ALLOCATED_FROM_POOL).cloned(),
+            deprecated: annotations.keys().filter(|key| key.starts_with(DEPRECATED_PREFIX)).cloned().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c73_new_key_wins_even_when_empty() {
+        let both = BTreeMap::from([
+            (ADDRESS_POOL.to_owned(), String::new()),
+            ("metallb.universe.tf/address-pool".to_owned(), "old".to_owned()),
+            ("metallb.universe.tf/allow-shared-ip".to_owned(), "key".to_owned()),
+        ]);
+        let read = Annotations::from(&both);
+        assert_eq!(read.address_pool.as_deref(), Some(""));
+        assert_eq!(read.allow_shared_ip.as_deref(), Some("key"));
+        assert_eq!(read.deprecated.len(), 2);
+    }
+}

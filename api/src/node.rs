@@ -1,0 +1,78 @@
+//! Our view of a Node: what decides whether it may announce (D11, D12, D13).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::api::core::v1 as core;
+use serde::{Deserialize, Serialize};
+
+/// Kubernetes' label that keeps a node out of load balancing (D12).
+pub const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
+/// The name of a Kubernetes Node; also the name of its speaker as a member.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeName(String);
+
+impl NodeName {
+    /// The longest name Kubernetes gives a Node, in bytes (RFC 1123 subdomain).
+    pub const MAX_LEN: usize = 253;
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for NodeName {
+    fn from(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
+impl From<String> for NodeName {
+    fn from(name: String) -> Self {
+        Self(name)
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A Node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: NodeName,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whether its condition `NetworkUnavailable` is `True`; missing or
+    /// `Unknown` counts as available (D11).
+    pub network_unavailable: bool,
+}
+
+impl Node {
+    /// Whether the node is kept out of load balancing by label (D12).
+    #[must_use]
+    pub fn is_excluded(&self) -> bool {
+        self.labels.contains_key(EXCLUDE_LABEL)
+    }
+}
+
+impl From<&core::Node> for Node {
+    fn from(object: &core::Node) -> Self {
+        let conditions = object.status.as_ref().and_then(|status| status.conditions.as_deref());
+        let network_unavailable = conditions
+            .unwrap_or_default()
+            .iter()
+            .any(|condition| condition.type_ == "NetworkUnavailable" && condition.status == "True");
+        Self {
+            name: object.metadata.name.clone().unwrap_or_default().into(),
+            labels: object.metadata.labels.clone().unwrap_or_default(),
+            network_unavailable,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Everything that a controller can ask its shell to do.
+
+use std::net::IpAddr;
+
+use metallb_api::ServiceKey;
+use metallb_api::config::{Kind, Verdict};
+
+/// One thing to do. Effects that say how something shall stand are keyed: the
+/// latest wins, and the shell retries it until it stands or is overtaken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Key: `service`. Write the addresses into the Service's status and the
+    /// pool into its annotation (C70 to C72), on condition that the object is
+    /// still at `resource_version`; on a conflict drop it, for a newer view of
+    /// the Service is on its way and will be answered.
+    WriteService {
+        /// The Service.
+        service: ServiceKey,
+        /// Its UID.
+        uid: String,
+        /// The version the decision was made on (S16).
+        resource_version: String,
+        /// The new ingress addresses in order; empty clears the status.
+        addresses: Vec<IpAddr>,
+        /// The pool they come from; `None` removes the annotation.
+        pool: Option<String>,
+    },
+    /// Key: kind and name. Write the `Ready` condition of a pool or advertisement.
+    WriteVerdict(Verdict),
+    /// Key: the pool. Write the counters of its status, and show them as metrics.
+    WritePoolUsage(PoolUsage),
+    /// Key: the pool. A pool is gone: its metric series end (C84).
+    ForgetPool(String),
+    /// Create a Kubernetes Event on a Service (F20).
+    Event {
+        /// The Service.
+        service: ServiceKey,
+        /// Its UID.
+        uid: String,
+        /// The exact reason, spaces included.
+        reason: EventReason,
+        /// The text for `kubectl describe`.
+        message: String,
+    },
+    /// Something worth a log line.
+    Notice(Notice),
+}
+
+/// The counters of one pool (F1 to F4, C80 to C82). Counts saturate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// The pool.
+    pub pool: String,
+    /// Usable IPv4 addresses.
+    pub total_ipv4: i64,
+    /// Usable IPv6 addresses.
+    pub total_ipv6: i64,
+    /// IPv4 addresses in use, each counted once however many share it.
+    pub assigned_ipv4: i64,
+    /// IPv6 addresses in use.
+    pub assigned_ipv6: i64,
+}
+
+/// Reasons of Kubernetes Events (F21 to F29).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventReason {
+    /// F21
+    IpAllocated,
+    /// F22
+    ClearAssignment,
+    /// F23
+    AdditionalAssignFailed,
+    /// F24
+    AllocationFailed,
+    /// F25
+    LoadBalancerFailed,
+    /// F26
+    NotEnoughClusterIps,
+    /// F27
+    NoLbIpsFamily,
+    /// F27
+    NoClusterIpsFamily,
+    /// F28
+    DeprecatedAnnotation,
+}
+
+/// The `type` of a Kubernetes Event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventType {
+    /// Information.
+    Normal,
+    /// Something needs a look.
+    Warning,
+}
+
+impl EventReason {
+    /// The reason as MetalLB writes it (F21 to F29).
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::IpAllocated => "IPAllocated",
+            Self::ClearAssignment => "ClearAssignment",
+            Self::AdditionalAssignFailed => "AdditionalAssignFailed",
+            Self::AllocationFailed => "AllocationFailed",
+            Self::LoadBalancerFailed => "LoadBalancerFailed",
+            Self::NotEnoughClusterIps => "not enough clusterips",
+            Self::NoLbIpsFamily => "nolbIPsIPFamily",
+            Self::NoClusterIpsFamily => "noclusterIPsIPFamily",
+            Self::DeprecatedAnnotation => "deprecatedAnnotation",
+        }
+    }
+
+    /// Its type (F21 to F29).
+    #[must_use]
+    pub const fn event_type(self) -> EventType {
+        match self {
+            Self::IpAllocated | Self::ClearAssignment | Self::AdditionalAssignFailed => EventType::Normal,
+            Self::AllocationFailed
+            | Self::LoadBalancerFailed
+            | Self::NotEnoughClusterIps
+            | Self::NoLbIpsFamily
+            | Self::NoClusterIpsFamily
+            | Self::DeprecatedAnnotation => EventType::Warning,
+        }
+    }
+}
+
+/// Something worth a log line or a line of the simulator's timeline (F42).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// `ipAllocated`: a Service was given addresses.
+    Allocated {
+        /// The Service.
+        service: ServiceKey,
+        /// Its addresses.
+        addresses: Vec<IpAddr>,
+        /// The pool they come from.
+        pool: String,
+    },
+    /// A Service's addresses were found in its status and kept (C8).
+    Adopted {
+        /// The Service.
+        service: ServiceKey,
+        /// Its addresses.
+        addresses: Vec<IpAddr>,
+        /// The pool they come from.
+        pool: String,
+    },
+    /// `clearAssignment`: a Service lost its addresses.
+    Cleared {
+        /// The Service.
+        service: ServiceKey,
+        /// What it lost.
+        addresses: Vec<IpAddr>,
+        /// Why.
+        reason: String,
+    },
+    /// A Service could not be given an address.
+    Unassigned {
+        /// The Service.
+        service: ServiceKey,
+        /// Why.
+        reason: String,
+    },
+    /// The custom resources were read; some may have been left out.
+    ConfigLoaded {
+        /// Pools in force.
+        pools: usize,
+        /// Advertisements in force.
+        advertisements: usize,
+        /// Objects left out: kind, name and why.
+        rejected: Vec<(Kind, String, String)>,
+    },
+}
+
+/// How loud a notice is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Routine.
+    Info,
+    /// Somebody should look.
+    Warning,
+}
+
+impl Notice {
+    /// How loud it is.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::Unassigned { .. } => Severity::Warning,
+            Self::ConfigLoaded { rejected, .. } if !rejected.is_empty() => Severity::Warning,
+            _ => Severity::Info,
+        }
+    }
+}

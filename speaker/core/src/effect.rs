@@ -1,0 +1,174 @@
+//! Everything that a speaker can ask its shell to do.
+
+use std::net::{IpAddr, SocketAddr};
+
+use metallb_api::{NodeName, ServiceKey};
+
+use crate::interface::{InterfaceId, MacAddr};
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send an Ethernet frame, once. A failure is counted, not retried: the
+    /// announcement schedule repeats what matters.
+    SendFrame {
+        /// Where.
+        interface: InterfaceId,
+        /// The whole frame, at least 60 bytes.
+        bytes: Vec<u8>,
+    },
+    /// Send a sealed datagram to a peer's gossip port, once.
+    SendDatagram {
+        /// To whom.
+        to: SocketAddr,
+        /// Its payload.
+        bytes: Vec<u8>,
+    },
+    /// Create a Kubernetes Event on a Service (F20).
+    Event {
+        /// The Service.
+        service: ServiceKey,
+        /// Its UID.
+        uid: String,
+        /// The exact reason.
+        reason: EventReason,
+        /// The text for `kubectl describe`.
+        message: String,
+    },
+    /// Something worth a log line, a metric or a line of the simulator's timeline.
+    Notice(Notice),
+    /// The last effect after [`crate::Input::Shutdown`]: the peers have been
+    /// told and served; the process may end.
+    Exit,
+}
+
+/// Reasons of Kubernetes Events (F30, F31).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventReason {
+    /// F30
+    NodeAssigned,
+    /// F31
+    AnnounceFailed,
+}
+
+/// The `type` of a Kubernetes Event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventType {
+    /// Information.
+    Normal,
+    /// Something needs a look.
+    Warning,
+}
+
+impl EventReason {
+    /// The reason as MetalLB writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NodeAssigned => "nodeAssigned",
+            Self::AnnounceFailed => "announceFailed",
+        }
+    }
+
+    /// Its type.
+    #[must_use]
+    pub const fn event_type(self) -> EventType {
+        match self {
+            Self::NodeAssigned => EventType::Normal,
+            Self::AnnounceFailed => EventType::Warning,
+        }
+    }
+}
+
+/// Something that happened inside, for logs, metrics and the timeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// `serviceAnnounced`: this node now answers for a Service's address.
+    Announced {
+        /// The Service.
+        service: ServiceKey,
+        /// The address.
+        address: IpAddr,
+        /// Its candidates in election order, this node first (D20).
+        candidates: Vec<NodeName>,
+    },
+    /// `serviceWithdrawn`: this node no longer answers for it.
+    Withdrawn {
+        /// The Service.
+        service: ServiceKey,
+        /// The address.
+        address: IpAddr,
+        /// Why.
+        reason: WithdrawReason,
+        /// Who is first in the election now, if anybody.
+        owner: Option<NodeName>,
+    },
+    /// A member was heard and may own addresses.
+    MemberUp(NodeName),
+    /// A member is dead or has left.
+    MemberDown(NodeName),
+    /// An announcement went out in answer to a trigger: wave 0 is immediate.
+    Gratuitous {
+        /// The address.
+        address: IpAddr,
+        /// Which wave of the schedule, 0 to 5; `None` for the slow refresh.
+        wave: Option<u8>,
+        /// The interface.
+        interface: InterfaceId,
+        /// The MAC announced.
+        mac: MacAddr,
+    },
+    /// A packet or object that could not be used; the counters say how often.
+    ConfigLoaded {
+        /// Pools in force.
+        pools: usize,
+        /// Advertisements in force.
+        advertisements: usize,
+        /// Names of objects left out, with why.
+        rejected: Vec<(String, String)>,
+    },
+}
+
+/// Why an address is not announced by this node (D4 to D9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WithdrawReason {
+    /// D4
+    ServiceDeleted,
+    /// D4
+    NotLoadBalancer,
+    /// D6
+    NoIpAllocated,
+    /// D6
+    InvalidIp,
+    /// D6
+    IpNotAllowed,
+    /// D6a
+    LoadBalancerIpChanged,
+    /// D6b, D9
+    NotOwner,
+    /// D7
+    SharedIpWithServiceSelector,
+    /// D8
+    NoMatchingAdvertisement,
+    /// The speaker is leaving.
+    Leaving,
+}
+
+impl WithdrawReason {
+    /// The text that MetalLB logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ServiceDeleted => "serviceDeleted",
+            Self::NotLoadBalancer => "notLoadBalancer",
+            Self::NoIpAllocated => "noIPAllocated",
+            Self::InvalidIp => "invalidIP",
+            Self::IpNotAllowed => "ipNotAllowed",
+            Self::LoadBalancerIpChanged => "loadBalancerIPChanged",
+            Self::NotOwner => "notOwner",
+            Self::SharedIpWithServiceSelector => "sharedIPWithServiceSelector",
+            Self::NoMatchingAdvertisement => "noMatchingAdvertisement",
+            Self::Leaving => "leaving",
+        }
+    }
+}
