@@ -19,10 +19,22 @@ pub struct AddressRange {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressRangeError {
     /// B3: no `-`, and not a CIDR prefix.
-    #[error("{text:?} is neither a CIDR prefix like 192.168.1.0/24 nor a range like 192.168.1.10-192.168.1.20")]
+    #[error(
+        "{text:?} is neither a CIDR prefix like 192.168.1.0/24 nor a range like 192.168.1.10-192.168.1.20"
+    )]
     NotAPrefix {
         /// What was written.
         text: String,
+    },
+    /// B3: one address, without its prefix length.
+    #[error("{text:?} has no prefix length; for this one address write {address}/{length}")]
+    MissingPrefixLength {
+        /// What was written.
+        text: String,
+        /// The address in it.
+        address: IpAddr,
+        /// The prefix length of a single address: 32 or 128.
+        length: u8,
     },
     /// B4: one side of the `-` is no address.
     #[error("{text:?}: {part:?} is not an IP address; both ends of a range must be written in full")]
@@ -93,6 +105,42 @@ impl AddressRange {
     pub fn size(&self) -> u128 {
         (number(self.last) - number(self.first)).saturating_add(1)
     }
+
+    /// How many of its addresses `avoidBuggyIPs` skips, by arithmetic (C82).
+    #[must_use]
+    pub fn buggy(&self) -> u128 {
+        if self.family() == IpFamily::V6 {
+            return 0;
+        }
+        // Of every 256 numbers one ends in 0 and one in 255.
+        let below = |end: u128| end.div_ceil(256) + end / 256;
+        below(number(self.last) + 1) - below(number(self.first))
+    }
+
+    /// How many addresses can be assigned, for counters (C81, C82). What holds
+    /// 2^62 or more counts as `i64::MAX`, as in MetalLB.
+    #[must_use]
+    pub fn usable(&self, avoid_buggy_ips: bool) -> i64 {
+        let skipped = if avoid_buggy_ips { self.buggy() } else { 0 };
+        match self.size() - skipped {
+            many if many >= 1 << 62 => i64::MAX,
+            few => i64::try_from(few).expect("less than 2^62"),
+        }
+    }
+
+    /// What is left of it without `other`: nothing, one part or two.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Vec<Self> {
+        if !self.overlaps(other) {
+            return vec![*self];
+        }
+        let at = |number| from_number(self.family(), number);
+        let below =
+            (self.first < other.first).then(|| Self { first: self.first, last: at(number(other.first) - 1) });
+        let above =
+            (other.last < self.last).then(|| Self { first: at(number(other.last) + 1), last: self.last });
+        below.into_iter().chain(above).collect()
+    }
 }
 
 /// The address as a number, so that ranges can be computed with.
@@ -126,24 +174,42 @@ impl FromStr for AddressRange {
     /// IPv4-mapped address counts as the IPv4 address in it (B16).
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let Some((first, last)) = text.split_once('-') else {
-            return prefix(text).ok_or_else(|| AddressRangeError::NotAPrefix { text: text.to_owned() });
+            return prefix(text).ok_or_else(|| not_a_prefix(text));
         };
         let address = |part: &str| {
             let part = part.trim();
-            part.parse::<IpAddr>().map(|address| address.to_canonical()).map_err(|_| {
-                AddressRangeError::NotAnAddress { text: text.to_owned(), part: part.to_owned() }
-            })
+            part.parse::<IpAddr>()
+                .map(|address| address.to_canonical())
+                .map_err(|_| AddressRangeError::NotAnAddress { text: text.to_owned(), part: part.to_owned() })
         };
         let (first, last) = (address(first)?, address(last)?);
         if IpFamily::of(first) != IpFamily::of(last) {
             return Err(AddressRangeError::MixedFamilies { text: text.to_owned() });
         }
-        Self::new(first, last).ok_or_else(|| AddressRangeError::Reversed { text: text.to_owned(), first, last })
+        Self::new(first, last).ok_or_else(|| AddressRangeError::Reversed {
+            text: text.to_owned(),
+            first,
+            last,
+        })
+    }
+}
+
+fn not_a_prefix(text: &str) -> AddressRangeError {
+    let text = text.to_owned();
+    match text.parse::<IpAddr>() {
+        Ok(address) => {
+            let length = if address.is_ipv4() { 32 } else { 128 };
+            AddressRangeError::MissingPrefixLength { text, address, length }
+        }
+        Err(_) => AddressRangeError::NotAPrefix { text },
     }
 }
 
 fn prefix(text: &str) -> Option<AddressRange> {
-    let net: IpNet = text.parse().ok()?;
+    // `IpNet` itself would read leading zeros, whose meaning is disputed (B3).
+    let (address, length) = text.split_once('/')?;
+    let length = Some(length).filter(|length| length.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let net = IpNet::new(address.parse().ok()?, length.parse().ok()?).ok()?;
     let (first, last) = (net.network(), net.broadcast());
     // B16: a prefix inside ::ffff:0:0/96 is an IPv4 prefix.
     let (first, last) = match (first.to_canonical(), last.to_canonical()) {
@@ -158,3 +224,6 @@ impl fmt::Display for AddressRange {
         write!(f, "{}-{}", self.first, self.last)
     }
 }
+
+#[cfg(test)]
+mod tests;

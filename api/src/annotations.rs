@@ -39,7 +39,11 @@ impl From<&BTreeMap<String, String>> for Annotations {
             load_balancer_ips: read(LOAD_BALANCER_IPS),
             allow_shared_ip: read(ALLOW_SHARED_IP),
             allocated_from_pool: annotations.get(IP_ALLOCATED_FROM_POOL).cloned(),
-            deprecated: annotations.keys().filter(|key| key.starts_with(DEPRECATED_PREFIX)).cloned().collect(),
+            deprecated: annotations
+                .keys()
+                .filter(|key| key.starts_with(DEPRECATED_PREFIX))
+                .cloned()
+                .collect(),
         }
     }
 }

@@ -2,13 +2,21 @@
 //! object out. A bad object is left out and named; the rest stands.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::address::{AddressRange, is_buggy};
-use crate::namespace::Namespace;
+use crate::ip_family::IpFamily;
 use crate::node::Node;
 use crate::selector::Selector;
 use crate::service::Service;
+
+mod check;
+pub mod reason;
+mod resources;
+
+pub use check::check;
+pub use resources::{Resources, Undecodable};
 
 /// A checked configuration: every value in it is valid because it exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,17 +96,6 @@ pub struct Preference {
     pub nodes: Selector,
 }
 
-/// The custom resources of our namespace and what they refer to, as read.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Resources {
-    /// All `IPAddressPool`s.
-    pub pools: Vec<crate::crd::IPAddressPool>,
-    /// All `L2Advertisement`s.
-    pub l2_advertisements: Vec<crate::crd::L2Advertisement>,
-    /// All Namespaces, for pool pinning by label (A18).
-    pub namespaces: Vec<Namespace>,
-}
-
 /// What [`check`] makes of the resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
@@ -130,10 +127,34 @@ pub enum Kind {
     L2Advertisement,
 }
 
-/// Why an object is not in force.
+impl Kind {
+    /// The kind as it is written in a manifest.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::IPAddressPool => "IPAddressPool",
+            Self::L2Advertisement => "L2Advertisement",
+        }
+    }
+
+    /// The kind that is written `text` in a manifest, if we have it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::IPAddressPool, Self::L2Advertisement].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why an object is not in force. Its text is [`Problem::message`] and, where
+/// it applies, that the last valid version stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The condition's reason, in CamelCase.
+    /// The condition's reason, one of [`reason`].
     pub reason: &'static str,
     /// What is wrong and what to do about it.
     pub message: String,
@@ -141,16 +162,14 @@ pub struct Problem {
     pub last_valid_kept: bool,
 }
 
-/// Judges every object by itself and beside the others (B1 to B18).
-///
-/// A bad object is left out, unless `last` holds a valid version of it that
-/// still fits: then that one stays in force, so that an edit gone wrong takes
-/// no address away. Where two pools overlap, the older one stands (by creation
-/// time, then name).
-#[must_use]
-pub fn check(resources: &Resources, last: &Config) -> Checked {
-    let _ = (resources, last);
-    Checked::default()
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if self.last_valid_kept {
+            f.write_str("; until this is fixed its last valid version stays in force")?;
+        }
+        Ok(())
+    }
 }
 
 impl Config {
@@ -183,6 +202,14 @@ impl Pool {
     #[must_use]
     pub fn may_assign(&self, address: IpAddr) -> bool {
         self.contains(address) && !(self.avoid_buggy_ips && is_buggy(address))
+    }
+
+    /// How many addresses of `family` it can assign, for counters: saturates
+    /// at `i64::MAX` and leaves out those it avoids (C81, C82).
+    #[must_use]
+    pub fn capacity(&self, family: IpFamily) -> i64 {
+        let ranges = self.ranges.iter().filter(|range| range.family() == family);
+        ranges.map(|range| range.usable(self.avoid_buggy_ips)).fold(0, i64::saturating_add)
     }
 
     /// Whether the pool's `serviceAllocation` admits the Service (C36).
@@ -227,7 +254,11 @@ impl Advertisement {
         if !self.selects_node(node) {
             return 0;
         }
-        let matching = self.preferred_nodes.iter().filter(|preference| preference.nodes.matches(&node.labels));
+        let matching =
+            self.preferred_nodes.iter().filter(|preference| preference.nodes.matches(&node.labels));
         matching.map(|preference| u64::from(preference.weight)).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

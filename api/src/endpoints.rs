@@ -82,4 +82,33 @@ mod tests {
             assert_eq!(can_serve(ready, serving), expected, "ready {ready:?}, serving {serving:?}");
         }
     }
+
+    #[test]
+    fn d1_a_slice_and_its_service() {
+        let object = serde_json::json!({
+            "metadata": { "namespace": "web", "name": "nginx-x7k2p",
+                          "labels": { "kubernetes.io/service-name": "nginx" } },
+            "addressType": "IPv4",
+            "endpoints": [
+                { "addresses": ["10.244.1.5"], "nodeName": "wk01", "conditions": { "ready": true } },
+                { "addresses": ["10.244.2.5"], "nodeName": "wk02", "conditions": { "ready": false } },
+                { "addresses": ["10.244.2.6"], "nodeName": "wk02",
+                  "conditions": { "ready": false, "serving": true, "terminating": true } },
+                { "addresses": ["192.0.2.7"] },
+            ],
+        });
+        let slice: discovery::EndpointSlice = serde_json::from_value(object).expect("an EndpointSlice");
+        let seen = EndpointSlice::from(&slice);
+        assert_eq!(seen.service, Some(ServiceKey::new("web", "nginx")));
+        assert_eq!((seen.namespace.as_str(), seen.name.as_str()), ("web", "nginx-x7k2p"));
+        let endpoint = |node: Option<&str>, can_serve| Endpoint { node: node.map(NodeName::from), can_serve };
+        let expected = [
+            endpoint(Some("wk01"), true),
+            endpoint(Some("wk02"), false),
+            endpoint(Some("wk02"), true),
+            endpoint(None, true),
+        ];
+        assert_eq!(seen.endpoints, expected);
+        assert_eq!(EndpointSlice::from(&discovery::EndpointSlice::default()).service, None);
+    }
 }

@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod annotations;
+pub mod conditions;
 pub mod config;
 pub mod crd;
 pub mod endpoints;

@@ -76,3 +76,37 @@ impl From<&core::Node> for Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn d11_d12_what_counts_of_a_node() {
+        let exclude = json!({ EXCLUDE_LABEL: "" });
+        let network = |status: &str| json!([{ "type": "NetworkUnavailable", "status": status }]);
+        for (labels, conditions, unavailable, excluded) in [
+            (json!({}), json!(null), false, false),
+            (json!({}), network("True"), true, false),
+            (json!({}), network("False"), false, false),
+            (json!({}), network("Unknown"), false, false),
+            // D15: nothing else counts.
+            (json!({}), json!([{ "type": "Ready", "status": "False" }]), false, false),
+            (exclude, json!([]), false, true),
+            (json!({ EXCLUDE_LABEL: "false" }), json!([]), false, true),
+        ] {
+            let object = json!({ "metadata": { "name": "wk01", "labels": labels },
+                                 "spec": { "unschedulable": true }, "status": { "conditions": conditions } });
+            let node = Node::from(&serde_json::from_value::<core::Node>(object).expect("a Node"));
+            assert_eq!(node.name.as_str(), "wk01");
+            assert_eq!(
+                (node.network_unavailable, node.is_excluded()),
+                (unavailable, excluded),
+                "{conditions}"
+            );
+        }
+        assert!(!Node::from(&core::Node::default()).is_excluded());
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
 /// A compiled `LabelSelector`: all its requirements must hold. The empty
 /// selector matches everything (A3).
@@ -53,13 +53,18 @@ pub enum SelectorError {
         operator: String,
     },
     /// B12: a key or value that cannot be a label.
-    #[error("{text:?} is not a valid label {what}")]
+    #[error("{text:?} is not a valid label {what}: {rule}")]
     Malformed {
         /// What was written.
         text: String,
         /// `key` or `value`.
         what: &'static str,
+        /// What Kubernetes asks of it.
+        rule: &'static str,
     },
+    /// B9: the same selector twice in one list.
+    #[error("the same selector is written twice")]
+    DuplicateSelector,
     /// B11: the same expression or value twice.
     #[error("label {key:?}: the same {what} is written twice")]
     Duplicate {
@@ -93,36 +98,133 @@ impl Selector {
     }
 }
 
+/// Compiles a list of selectors, in which none may come twice (B9). As in
+/// MetalLB they are compared as written, but for the order of values.
+///
+/// # Errors
+/// The first selector that does not compile or that has come before.
+pub fn compile(list: &[LabelSelector]) -> Result<Vec<Selector>, SelectorError> {
+    let mut seen = BTreeSet::new();
+    let mut compiled = Vec::with_capacity(list.len());
+    for source in list {
+        compiled.push(Selector::try_from(source)?);
+        if !seen.insert(as_written(source)) {
+            return Err(SelectorError::DuplicateSelector);
+        }
+    }
+    Ok(compiled)
+}
+
+type Written<'a> = (Vec<(&'a String, &'a String)>, Vec<(&'a str, &'a str, Vec<&'a String>)>);
+
+/// The selector in a form that compares: values sorted, all else in order.
+fn as_written(source: &LabelSelector) -> Written<'_> {
+    let labels = source.match_labels.iter().flatten().collect();
+    let expressions = source.match_expressions.iter().flatten().map(expression_as_written).collect();
+    (labels, expressions)
+}
+
+fn expression_as_written(expression: &LabelSelectorRequirement) -> (&str, &str, Vec<&String>) {
+    let mut values: Vec<_> = expression.values.iter().flatten().collect();
+    values.sort();
+    (&expression.key, &expression.operator, values)
+}
+
 impl TryFrom<&LabelSelector> for Selector {
     type Error = SelectorError;
 
     fn try_from(source: &LabelSelector) -> Result<Self, Self::Error> {
         let mut requirements = Vec::new();
         for (key, value) in source.match_labels.iter().flatten() {
+            check_key(key)?;
+            check_value(value)?;
             let operator = Operator::In(BTreeSet::from([value.clone()]));
             requirements.push(Requirement { key: key.clone(), operator });
         }
+        let mut seen = BTreeSet::new();
         for expression in source.match_expressions.iter().flatten() {
-            let key = expression.key.clone();
-            let values: BTreeSet<String> = expression.values.iter().flatten().cloned().collect();
-            let operator = match (expression.operator.as_str(), values.is_empty()) {
-                ("In", false) => Operator::In(values),
-                ("NotIn", false) => Operator::NotIn(values),
-                ("Exists", true) => Operator::Exists,
-                ("DoesNotExist", true) => Operator::DoesNotExist,
-                (operator @ ("In" | "NotIn"), true) => {
-                    return Err(SelectorError::MissingValues { key, operator: operator.to_owned() });
-                }
-                (operator @ ("Exists" | "DoesNotExist"), false) => {
-                    return Err(SelectorError::UnexpectedValues { key, operator: operator.to_owned() });
-                }
-                (operator, _) => {
-                    return Err(SelectorError::UnknownOperator { key, operator: operator.to_owned() });
-                }
-            };
-            requirements.push(Requirement { key, operator });
+            requirements.push(Requirement::try_from(expression)?);
+            if !seen.insert(expression_as_written(expression)) {
+                return Err(SelectorError::Duplicate { key: expression.key.clone(), what: "expression" });
+            }
         }
         requirements.sort();
         Ok(Self { requirements })
     }
 }
+
+impl TryFrom<&LabelSelectorRequirement> for Requirement {
+    type Error = SelectorError;
+
+    fn try_from(expression: &LabelSelectorRequirement) -> Result<Self, Self::Error> {
+        check_key(&expression.key)?;
+        let key = expression.key.clone();
+        let mut values = BTreeSet::new();
+        for value in expression.values.iter().flatten() {
+            check_value(value)?;
+            if !values.insert(value.clone()) {
+                return Err(SelectorError::Duplicate { key, what: "value" });
+            }
+        }
+        let operator = match (expression.operator.as_str(), values.is_empty()) {
+            ("In", false) => Operator::In(values),
+            ("NotIn", false) => Operator::NotIn(values),
+            ("Exists", true) => Operator::Exists,
+            ("DoesNotExist", true) => Operator::DoesNotExist,
+            (operator @ ("In" | "NotIn"), true) => {
+                return Err(SelectorError::MissingValues { key, operator: operator.to_owned() });
+            }
+            (operator @ ("Exists" | "DoesNotExist"), false) => {
+                return Err(SelectorError::UnexpectedValues { key, operator: operator.to_owned() });
+            }
+            (operator, _) => {
+                return Err(SelectorError::UnknownOperator { key, operator: operator.to_owned() });
+            }
+        };
+        Ok(Self { key, operator })
+    }
+}
+
+/// The longest name or value of a label, in bytes.
+const MAX_LABEL_LEN: usize = 63;
+/// The longest prefix of a label key, in bytes (RFC 1123 subdomain).
+const MAX_PREFIX_LEN: usize = 253;
+
+fn check_key(key: &str) -> Result<(), SelectorError> {
+    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    if is_label_text(name) && prefix.is_none_or(is_subdomain) {
+        return Ok(());
+    }
+    let rule = "at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends, \
+                and before it, if wanted, a DNS name and '/'";
+    Err(SelectorError::Malformed { text: key.to_owned(), what: "key", rule })
+}
+
+fn check_value(value: &str) -> Result<(), SelectorError> {
+    if value.is_empty() || is_label_text(value) {
+        return Ok(());
+    }
+    let rule = "at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends";
+    Err(SelectorError::Malformed { text: value.to_owned(), what: "value", rule })
+}
+
+fn is_label_text(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    text.len() <= MAX_LABEL_LEN
+        && text.bytes().all(inner)
+        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.ends_with(|last: char| last.is_ascii_alphanumeric())
+}
+
+fn is_subdomain(text: &str) -> bool {
+    let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.len() <= MAX_PREFIX_LEN
+        && text.split('.').all(|label| {
+            label.starts_with(alphanumeric)
+                && label.ends_with(alphanumeric)
+                && label.chars().all(|c| alphanumeric(c) || c == '-')
+        })
+}
+
+#[cfg(test)]
+mod tests;

@@ -200,3 +200,6 @@ impl From<&core::LoadBalancerIngress> for Ingress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,29 @@
-//! What both binaries' shells share: flags, JSON logs, HTTP endpoints, watches, writes with backoff, Events.
+//! What the shells of both binaries share: flags, JSON logs, HTTP endpoints,
+//! watches, writes with backoff, Kubernetes Events.
+//!
+//! Nothing here has an opinion about addresses or announcements; it moves bytes
+//! and objects between Kubernetes, an operator and the cores.
+
+#![forbid(unsafe_code)]
+
+pub mod backoff;
+pub mod client;
+pub mod clock;
+pub mod events;
+pub mod failure;
+pub mod flags;
+pub mod http;
+pub mod logs;
+pub mod metrics;
+pub mod namespace;
+pub mod queue;
+pub mod random;
+pub mod readiness;
+pub mod resources;
+pub mod shutdown;
+pub mod watch;
+
+pub use clock::Clock;
+pub use flags::CommonArgs;
+pub use readiness::{Gate, Readiness};
+pub use shutdown::Shutdown;

@@ -1,11 +1,14 @@
 //! `IPAddressPool`: addresses for Services (A10 to A20).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
-use kube::{CustomResource, KubeSchema};
+use kube::CustomResource;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schema;
+
 /// The addresses that LoadBalancer Services are given (A11).
-#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(CustomResource, JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[kube(
     group = "metallb.io",
     version = "v1beta1",
@@ -16,11 +19,17 @@ use serde::{Deserialize, Serialize};
     derive = "PartialEq",
     printcolumn(name = "Auto Assign", type_ = "boolean", json_path = ".spec.autoAssign"),
     printcolumn(name = "Avoid Buggy IPs", type_ = "boolean", json_path = ".spec.avoidBuggyIPs"),
-    printcolumn(name = "Addresses", type_ = "string", json_path = ".spec.addresses")
+    printcolumn(name = "Addresses", type_ = "string", json_path = ".spec.addresses"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct IPAddressPoolSpec {
     /// CIDR prefixes and `start-end` ranges; they are used in this order (A12).
+    #[schemars(schema_with = "schema::addresses")]
     pub addresses: Vec<String>,
     /// Whether Services that ask for nothing in particular get addresses of this pool (A13).
     #[serde(default = "yes")]
@@ -38,7 +47,7 @@ fn yes() -> bool {
 }
 
 /// Whom a pool is pinned to.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAllocationSpec {
     /// 1 is best; 0 or unset is last (A16).
@@ -46,17 +55,20 @@ pub struct ServiceAllocationSpec {
     pub priority: Option<i64>,
     /// Namespaces by name (A17).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::distinct_names")]
     pub namespaces: Vec<String>,
     /// Namespaces by label (A18).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::selectors")]
     pub namespace_selectors: Vec<LabelSelector>,
     /// Services by label (A19).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::selectors")]
     pub service_selectors: Vec<LabelSelector>,
 }
 
 /// What the controller says of a pool.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct IPAddressPoolStatus {
     /// IPv4 addresses in use (A20, C80).
@@ -73,6 +85,7 @@ pub struct IPAddressPoolStatus {
     pub available_ipv6: i64,
     /// `Ready` and its reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
     /// The generation that the conditions speak of.
     #[serde(skip_serializing_if = "Option::is_none")]

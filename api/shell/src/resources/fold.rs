@@ -1,0 +1,133 @@
+//! Changes in, whole [`Resources`] out, without any I/O.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use metallb_api::Namespace;
+use metallb_api::config::{Kind, Resources, Undecodable};
+use metallb_api::crd::{IPAddressPool, L2Advertisement};
+use serde_json::Value;
+
+use super::Statuses;
+use crate::watch::{Change, Table};
+
+/// One change of one of the watches.
+#[derive(Clone, Debug)]
+pub(super) enum Item {
+    /// Of the pools.
+    Pool(Change<IPAddressPool>),
+    /// Of the advertisements.
+    Advertisement(Change<L2Advertisement>),
+    /// Of the Namespaces.
+    Namespace(Change<Namespace>),
+}
+
+/// All objects as they now stand.
+#[derive(Debug, Default)]
+pub(super) struct Fold {
+    pools: Table<IPAddressPool>,
+    advertisements: Table<L2Advertisement>,
+    namespaces: Table<Namespace>,
+    sent: Option<Resources>,
+}
+
+/// A pool without what nobody looks at.
+pub(super) fn slim_pool(mut pool: IPAddressPool) -> IPAddressPool {
+    pool.metadata = slim_metadata(pool.metadata);
+    pool
+}
+
+/// An advertisement without what nobody looks at.
+pub(super) fn slim_advertisement(mut advertisement: L2Advertisement) -> L2Advertisement {
+    advertisement.metadata = slim_metadata(advertisement.metadata);
+    advertisement
+}
+
+fn slim_metadata(metadata: ObjectMeta) -> ObjectMeta {
+    ObjectMeta {
+        name: metadata.name,
+        namespace: metadata.namespace,
+        uid: metadata.uid,
+        labels: metadata.labels,
+        generation: metadata.generation,
+        creation_timestamp: metadata.creation_timestamp,
+        ..ObjectMeta::default()
+    }
+}
+
+impl Fold {
+    /// Takes one change in.
+    pub(super) fn apply(&mut self, item: Item) {
+        match item {
+            Item::Pool(change) => self.pools.apply(change),
+            Item::Advertisement(change) => self.advertisements.apply(change),
+            Item::Namespace(change) => self.namespaces.apply(change),
+        };
+    }
+
+    /// Whether a pool is pinned by labels of Namespaces (A18).
+    pub(super) fn needs_namespaces(&self) -> bool {
+        self.pools.objects().any(|pool| {
+            let pinned = pool.spec.service_allocation.as_ref();
+            pinned.is_some_and(|pinned| !pinned.namespace_selectors.is_empty())
+        })
+    }
+
+    /// Everything, if it is known whole and differs from what this gave last.
+    pub(super) fn changed(&mut self) -> Option<Resources> {
+        let is_whole = self.pools.is_listed()
+            && self.advertisements.is_listed()
+            && (self.namespaces.is_listed() || !self.needs_namespaces());
+        if !is_whole {
+            return None;
+        }
+        let resources = self.resources();
+        if self.sent.as_ref() == Some(&resources) {
+            return None;
+        }
+        self.sent = Some(resources.clone());
+        Some(resources)
+    }
+
+    fn resources(&self) -> Resources {
+        let undecodable: Vec<Undecodable> = undecodable(Kind::IPAddressPool, &self.pools)
+            .chain(undecodable(Kind::L2Advertisement, &self.advertisements))
+            .collect();
+        // The core keeps the last valid version of these by itself.
+        let is_readable = |kind, name: Option<&str>| {
+            !undecodable.iter().any(|bad| bad.kind == kind && Some(bad.name.as_str()) == name)
+        };
+        let pools = self.pools.objects();
+        let pools = pools.filter(|pool| is_readable(Kind::IPAddressPool, pool.metadata.name.as_deref()));
+        let ads = self.advertisements.objects();
+        let ads = ads.filter(|ad| is_readable(Kind::L2Advertisement, ad.metadata.name.as_deref()));
+        let pools = pools.cloned().map(|pool| IPAddressPool { status: None, ..pool }).collect();
+        let l2_advertisements = ads.cloned().map(|ad| L2Advertisement { status: None, ..ad }).collect();
+        let namespaces = self.namespaces.objects().cloned().collect();
+        Resources { pools, l2_advertisements, namespaces, undecodable }
+    }
+
+    /// Every status, once pools and advertisements are listed.
+    pub(super) fn statuses(&self) -> Option<Statuses> {
+        if !self.pools.is_listed() || !self.advertisements.is_listed() {
+            return None;
+        }
+        let json = |status: serde_json::Result<Value>| status.unwrap_or_default();
+        let pools = self.pools.objects().map(|pool| {
+            let name = pool.metadata.name.clone().unwrap_or_default();
+            ((Kind::IPAddressPool, name), json(serde_json::to_value(&pool.status)))
+        });
+        let advertisements = self.advertisements.objects().map(|advertisement| {
+            let name = advertisement.metadata.name.clone().unwrap_or_default();
+            ((Kind::L2Advertisement, name), json(serde_json::to_value(&advertisement.status)))
+        });
+        Some(pools.chain(advertisements).collect())
+    }
+}
+
+fn undecodable<V: Clone + PartialEq>(kind: Kind, table: &Table<V>) -> impl Iterator<Item = Undecodable> {
+    table.undecodable().map(move |(key, problem)| Undecodable {
+        kind,
+        name: key.name.clone(),
+        generation: problem.generation,
+        error: problem.error.clone(),
+    })
+}

@@ -1,0 +1,89 @@
+//! The objects of a watch as they now stand.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Values;
+
+use super::{Change, ObjectKey, Undecodable};
+
+/// Folds changes into a table ordered by namespace and name. An object that
+/// cannot be read keeps its last readable version.
+#[derive(Clone, Debug)]
+pub struct Table<V> {
+    objects: BTreeMap<ObjectKey, V>,
+    undecodable: BTreeMap<ObjectKey, Undecodable>,
+    is_listed: bool,
+}
+
+impl<V> Default for Table<V> {
+    fn default() -> Self {
+        Self { objects: BTreeMap::new(), undecodable: BTreeMap::new(), is_listed: false }
+    }
+}
+
+impl<V: Clone + PartialEq> Table<V> {
+    /// Takes a change in, and says whether anything is different now. The
+    /// first list always is.
+    pub fn apply(&mut self, change: Change<V>) -> bool {
+        match change {
+            Change::List(seen) => {
+                let last = std::mem::take(self);
+                self.is_listed = true;
+                for entry in seen {
+                    // What cannot be read starts from what was known of it.
+                    if entry.object.is_err() {
+                        let known = last.objects.get(&entry.key).cloned();
+                        self.objects.extend(known.map(|object| (entry.key.clone(), object)));
+                        let problem = last.undecodable.get(&entry.key).cloned();
+                        self.undecodable.extend(problem.map(|problem| (entry.key.clone(), problem)));
+                    }
+                    self.put(entry.key, entry.object);
+                }
+                !last.is_listed || self.objects != last.objects || self.undecodable != last.undecodable
+            }
+            Change::Applied(seen) => self.put(seen.key, seen.object),
+            Change::Deleted(key) => {
+                let was_readable = self.objects.remove(&key).is_some();
+                self.undecodable.remove(&key).is_some() || was_readable
+            }
+        }
+    }
+
+    fn put(&mut self, key: ObjectKey, object: Result<V, Undecodable>) -> bool {
+        match object {
+            Ok(object) => {
+                let was_undecodable = self.undecodable.remove(&key).is_some();
+                if self.objects.get(&key) == Some(&object) {
+                    return was_undecodable;
+                }
+                self.objects.insert(key, object);
+                true
+            }
+            Err(problem) => {
+                if self.undecodable.get(&key) == Some(&problem) {
+                    return false;
+                }
+                let ObjectKey { namespace, name } = &key;
+                tracing::warn!(op = "watch", namespace, name, error = problem.error, "an object cannot be read");
+                self.undecodable.insert(key, problem);
+                true
+            }
+        }
+    }
+
+    /// Whether the first list has come.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.is_listed
+    }
+
+    /// The objects that can be read, by namespace and name.
+    #[must_use]
+    pub fn objects(&self) -> Values<'_, ObjectKey, V> {
+        self.objects.values()
+    }
+
+    /// The objects that cannot be read now, and why.
+    pub fn undecodable(&self) -> impl Iterator<Item = (&ObjectKey, &Undecodable)> {
+        self.undecodable.iter()
+    }
+}

@@ -1,0 +1,299 @@
+//! Judging: resources in, configuration and verdicts out.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use serde::Serialize;
+
+use super::{
+    Advertisement, Checked, Config, Kind, Pool, PoolSelection, Preference, Problem, Resources,
+    ServiceAllocation, Verdict, reason,
+};
+use crate::address::AddressRange;
+use crate::crd::{IPAddressPool, L2Advertisement, ServiceAllocationSpec};
+use crate::namespace::Namespace;
+use crate::selector::{self, Selector};
+use claims::Claims;
+
+mod claims;
+
+/// Judges every object by itself and beside the others (B1 to B18).
+///
+/// A bad object is left out, unless `last` holds a valid version of it that
+/// still fits: then that one stays in force, so that an edit gone wrong takes
+/// no address away. Where two pools overlap, the older one stands (by creation
+/// time, then name; an object without a creation time counts as newest). The
+/// order of the input does not matter.
+///
+/// What is valid now never depends on `last`: a valid pool goes before the
+/// kept version of a bad one, which keeps those of its addresses that no valid
+/// pool has. So two processes, one of them just started, can differ only in
+/// what is bad. A kept version also keeps the labels and the namespaces it had.
+///
+/// Advertisements with equal content (B18) are not collapsed: candidates are a
+/// union over advertisements, and an advertisement without preferences adds
+/// nothing to a score, so that a second one of the kind changes nothing.
+#[must_use]
+pub fn check(resources: &Resources, last: &Config) -> Checked {
+    let (pools, mut verdicts) = pools(resources, last);
+    let (advertisements, more) = advertisements(resources, last);
+    verdicts.extend(more);
+    for object in &resources.undecodable {
+        let kept = match object.kind {
+            Kind::IPAddressPool => pools.kept.contains(&object.name),
+            Kind::L2Advertisement => advertisements.kept.contains(&object.name),
+        };
+        let message = format!("the object cannot be read as {}: {}", object.kind, object.error);
+        let mut problem = Problem::new(reason::UNDECODABLE, message);
+        problem.last_valid_kept = kept;
+        verdicts.push(Verdict {
+            kind: object.kind,
+            name: object.name.clone(),
+            generation: object.generation,
+            outcome: Err(problem),
+        });
+    }
+    // The text too, for the pair of one name that only files can hold.
+    verdicts.sort_by_cached_key(|verdict| {
+        let text = verdict.outcome.as_ref().err().map(ToString::to_string);
+        (verdict.kind, verdict.name.clone(), verdict.generation, text)
+    });
+    Checked { config: Config { pools: pools.in_force, advertisements: advertisements.in_force }, verdicts }
+}
+
+/// The objects of one kind that are in force, and which of them are kept.
+struct InForce<T> {
+    in_force: BTreeMap<String, T>,
+    kept: BTreeSet<String>,
+}
+
+impl<T> InForce<T> {
+    fn new() -> Self {
+        Self { in_force: BTreeMap::new(), kept: BTreeSet::new() }
+    }
+}
+
+fn pools(resources: &Resources, last: &Config) -> (InForce<Pool>, Vec<Verdict>) {
+    let mut pools = InForce::new();
+    let mut claims = Claims::default();
+    let mut verdicts = Vec::new();
+    for object in by_precedence(&resources.pools, |pool| &pool.metadata) {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let outcome = match pools.in_force.contains_key(&name) {
+            true => Err(duplicate_name(Kind::IPAddressPool)),
+            false => read_pool(object, &resources.namespaces).and_then(|(pool, texts)| {
+                claims.admit(&pool, &texts)?;
+                Ok(pool)
+            }),
+        };
+        verdicts.push(verdict(
+            Kind::IPAddressPool,
+            &object.metadata,
+            outcome.map(|pool| {
+                pools.in_force.insert(name, pool);
+            }),
+        ));
+    }
+    for name in left_out(resources, Kind::IPAddressPool, &verdicts, &pools.in_force) {
+        let Some(pool) = last.pools.get(&name) else { continue };
+        let ranges: Vec<_> = pool.ranges.iter().flat_map(|range| claims.left_of(range)).collect();
+        if ranges.is_empty() {
+            continue;
+        }
+        let shrunk = ranges != pool.ranges;
+        let pool = Pool { ranges, ..pool.clone() };
+        claims.add(&pool);
+        pools.in_force.insert(name.clone(), pool);
+        mark_kept(&mut verdicts, &name, shrunk);
+        pools.kept.insert(name);
+    }
+    (pools, verdicts)
+}
+
+fn advertisements(resources: &Resources, last: &Config) -> (InForce<Advertisement>, Vec<Verdict>) {
+    let mut advertisements = InForce::new();
+    let mut verdicts = Vec::new();
+    for object in by_precedence(&resources.l2_advertisements, |ad| &ad.metadata) {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let outcome = match advertisements.in_force.contains_key(&name) {
+            true => Err(duplicate_name(Kind::L2Advertisement)),
+            false => read_advertisement(object),
+        };
+        verdicts.push(verdict(
+            Kind::L2Advertisement,
+            &object.metadata,
+            outcome.map(|advertisement| {
+                advertisements.in_force.insert(name, advertisement);
+            }),
+        ));
+    }
+    for name in left_out(resources, Kind::L2Advertisement, &verdicts, &advertisements.in_force) {
+        let Some(advertisement) = last.advertisements.get(&name) else { continue };
+        advertisements.in_force.insert(name.clone(), advertisement.clone());
+        mark_kept(&mut verdicts, &name, false);
+        advertisements.kept.insert(name);
+    }
+    (advertisements, verdicts)
+}
+
+/// The names that exist, but of which no valid object is in force.
+fn left_out<T>(
+    resources: &Resources,
+    kind: Kind,
+    verdicts: &[Verdict],
+    in_force: &BTreeMap<String, T>,
+) -> BTreeSet<String> {
+    let undecodable = resources.undecodable.iter().filter(|object| object.kind == kind);
+    let names = verdicts.iter().map(|verdict| &verdict.name).chain(undecodable.map(|object| &object.name));
+    names.filter(|name| !in_force.contains_key(*name)).cloned().collect()
+}
+
+fn mark_kept(verdicts: &mut [Verdict], name: &str, shrunk: bool) {
+    let problems = verdicts.iter_mut().filter(|verdict| verdict.name == name);
+    for problem in problems.filter_map(|verdict| verdict.outcome.as_mut().err()) {
+        problem.last_valid_kept = true;
+        if shrunk {
+            problem.message.push_str("; other pools now have some of the addresses it had");
+        }
+    }
+}
+
+/// The objects, those that stand against others first.
+fn by_precedence<T: Serialize>(objects: &[T], metadata: fn(&T) -> &ObjectMeta) -> Vec<&T> {
+    let mut sorted: Vec<_> = objects.iter().collect();
+    sorted.sort_by(|a, b| {
+        let (meta_a, meta_b) = (metadata(a), metadata(b));
+        let age = match (&meta_a.creation_timestamp, &meta_b.creation_timestamp) {
+            (Some(a), Some(b)) => a.cmp(b),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => Ordering::Equal,
+        };
+        // The last resort is for two objects of one name, which only files can hold.
+        let text = |object: &&T| serde_json::to_string(object).unwrap_or_default();
+        age.then_with(|| meta_a.name.cmp(&meta_b.name)).then_with(|| text(a).cmp(&text(b)))
+    });
+    sorted
+}
+
+fn verdict(kind: Kind, metadata: &ObjectMeta, outcome: Result<(), Problem>) -> Verdict {
+    let name = metadata.name.clone().unwrap_or_default();
+    Verdict { kind, name, generation: metadata.generation.unwrap_or_default(), outcome }
+}
+
+fn duplicate_name(kind: Kind) -> Problem {
+    let message = format!("another {kind} has the same name; give each its own or delete one");
+    Problem::new(reason::DUPLICATE_NAME, message)
+}
+
+/// The pool, and each of its ranges as it is written.
+fn read_pool<'a>(
+    object: &'a IPAddressPool,
+    namespaces: &[Namespace],
+) -> Result<(Pool, Vec<&'a str>), Problem> {
+    let (ranges, texts): (Vec<_>, Vec<_>) = read_addresses(&object.spec.addresses)?.into_iter().unzip();
+    let allocation = object.spec.service_allocation.as_ref();
+    let pool = Pool {
+        name: object.metadata.name.clone().unwrap_or_default(),
+        labels: object.metadata.labels.clone().unwrap_or_default(),
+        ranges,
+        auto_assign: object.spec.auto_assign,
+        avoid_buggy_ips: object.spec.avoid_buggy_ips,
+        allocation: allocation.map(|allocation| read_allocation(allocation, namespaces)).transpose()?,
+    };
+    Ok((pool, texts))
+}
+
+fn read_addresses(texts: &[String]) -> Result<Vec<(AddressRange, &str)>, Problem> {
+    if texts.is_empty() {
+        let message = "spec.addresses is empty; list at least one CIDR prefix or range";
+        return Err(Problem::new(reason::NO_ADDRESSES, message));
+    }
+    let mut ranges = Vec::with_capacity(texts.len());
+    let mut errors = Vec::new();
+    for text in texts {
+        match text.parse() {
+            Ok(range) => ranges.push((range, text.as_str())),
+            Err(error) => errors.push(format!("{error}")),
+        }
+    }
+    if errors.is_empty() {
+        return Ok(ranges);
+    }
+    Err(Problem::new(reason::INVALID_ADDRESSES, format!("spec.addresses: {}", errors.join("; "))))
+}
+
+fn read_allocation(
+    spec: &ServiceAllocationSpec,
+    namespaces: &[Namespace],
+) -> Result<ServiceAllocation, Problem> {
+    const FIELD: &str = "spec.serviceAllocation";
+    let mut names = distinct(&format!("{FIELD}.namespaces"), &spec.namespaces)?;
+    let by_label = read_selectors(&format!("{FIELD}.namespaceSelectors"), &spec.namespace_selectors)?;
+    let restricted = !names.is_empty() || !by_label.is_empty();
+    // A17 or A18; an empty list of selectors selects nothing here.
+    let selected =
+        namespaces.iter().filter(|ns| by_label.iter().any(|selector| selector.matches(&ns.labels)));
+    names.extend(selected.map(|namespace| namespace.name.clone()));
+    Ok(ServiceAllocation {
+        priority: spec.priority.unwrap_or_default(),
+        namespaces: restricted.then_some(names),
+        service_selectors: read_selectors(&format!("{FIELD}.serviceSelectors"), &spec.service_selectors)?,
+    })
+}
+
+fn read_advertisement(object: &L2Advertisement) -> Result<Advertisement, Problem> {
+    let spec = &object.spec;
+    let names = distinct("spec.ipAddressPools", &spec.ip_address_pools)?;
+    let selectors = read_selectors("spec.ipAddressPoolSelectors", &spec.ip_address_pool_selectors)?;
+    let pools = match names.is_empty() && selectors.is_empty() {
+        true => PoolSelection::All,
+        false => PoolSelection::Some { names, selectors },
+    };
+    let mut preferred_nodes = Vec::with_capacity(spec.preferred_node_selectors.len());
+    for item in &spec.preferred_node_selectors {
+        let weight = u32::try_from(item.weight).ok().filter(|weight| (1..=100).contains(weight));
+        let weight = weight.ok_or_else(|| {
+            let message =
+                format!("spec.preferredNodeSelectors: weight {} is not between 1 and 100", item.weight);
+            Problem::new(reason::INVALID_WEIGHT, message)
+        })?;
+        let nodes = Selector::try_from(&item.preference)
+            .map_err(|error| Problem::selector("spec.preferredNodeSelectors", &error))?;
+        preferred_nodes.push(Preference { weight, nodes });
+    }
+    Ok(Advertisement {
+        name: object.metadata.name.clone().unwrap_or_default(),
+        pools,
+        node_selectors: read_selectors("spec.nodeSelectors", &spec.node_selectors)?,
+        interfaces: spec.interfaces.clone(),
+        service_selectors: read_selectors("spec.serviceSelectors", &spec.service_selectors)?,
+        preferred_nodes,
+    })
+}
+
+fn read_selectors(field: &str, list: &[LabelSelector]) -> Result<Vec<Selector>, Problem> {
+    selector::compile(list).map_err(|error| Problem::selector(field, &error))
+}
+
+/// The names as a set; B8 and B10 refuse a second mention.
+fn distinct(field: &str, names: &[String]) -> Result<BTreeSet<String>, Problem> {
+    let mut set = BTreeSet::new();
+    for name in names {
+        if !set.insert(name.clone()) {
+            return Err(Problem::new(reason::DUPLICATE_ENTRY, format!("{field}: {name:?} is written twice")));
+        }
+    }
+    Ok(set)
+}
+
+impl Problem {
+    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), last_valid_kept: false }
+    }
+
+    fn selector(field: &str, error: &selector::SelectorError) -> Self {
+        Self::new(reason::INVALID_SELECTOR, format!("{field}: {error}"))
+    }
+}
