@@ -1,11 +1,17 @@
 //! The controller's state machine; it dispatches, others decide.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
 
-use metallb_api::Time;
+use metallb_api::config::{self, Checked, Kind, Resources, Verdict};
+use metallb_api::{Config, ServiceKey, Time};
 
-use crate::effect::Effect;
+use crate::effect::{Effect, Notice};
 use crate::input::Input;
+use crate::ledger::Ledger;
+use crate::pool_choice::Pools;
+use crate::usage::Usage;
+use crate::verdicts::Verdicts;
 
 /// What is fixed when a controller starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,7 +23,13 @@ pub struct Settings {
 /// Assigns addresses to Services.
 #[derive(Debug)]
 pub struct Controller {
-    settings: Settings,
+    pools: Pools,
+    resources_known: bool,
+    services_known: bool,
+    ledger: Ledger,
+    usage: Usage,
+    verdicts: Verdicts,
+    rejected: Vec<(Kind, String, String)>,
     effects: VecDeque<Effect>,
 }
 
@@ -25,13 +37,49 @@ impl Controller {
     /// A controller that knows nothing yet and grants nothing yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, effects: VecDeque::new() }
+        Self {
+            pools: Pools::default(),
+            resources_known: false,
+            services_known: false,
+            ledger: Ledger::new(settings.load_balancer_class),
+            usage: Usage::default(),
+            verdicts: Verdicts::default(),
+            rejected: Vec::new(),
+            effects: VecDeque::new(),
+        }
     }
 
     /// Takes one input. Never blocks, never fails; what must be done is queued
     /// as effects.
-    pub fn handle(&mut self, now: Time, input: Input) {
-        let _ = (now, input, &self.settings);
+    pub fn handle(&mut self, _now: Time, input: Input) {
+        match input {
+            Input::Resources(resources) => self.take_resources(&resources),
+            Input::Services(views) => {
+                self.ledger.observe_all(views);
+                self.services_known = true;
+                if self.is_ready() {
+                    self.ledger.settle_all(&self.pools, true);
+                }
+            }
+            Input::Service(view) => {
+                let key = view.key.clone();
+                self.ledger.observe(*view);
+                if self.is_ready() {
+                    self.ledger.settle_one(&key, &self.pools);
+                }
+            }
+            Input::ServiceGone(key) => {
+                self.ledger.remove(&key);
+                if self.is_ready() {
+                    self.ledger.retry_waiting(&self.pools);
+                }
+            }
+            Input::Timeout => {}
+        }
+        self.effects.extend(self.ledger.take_effects());
+        if self.is_ready() {
+            self.effects.extend(self.usage.publish(self.ledger.allocator()));
+        }
     }
 
     /// The next effect, oldest first. Drain it to `None` after every `handle`.
@@ -39,9 +87,88 @@ impl Controller {
         self.effects.pop_front()
     }
 
-    /// When to call `handle` with [`Input::Timeout`] if nothing comes before.
+    /// When to call `handle` with [`Input::Timeout`] if nothing comes before:
+    /// never, for nothing in a controller happens by time alone.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
         None
     }
+
+    /// Whether resources and Services have both come, so that it decides (C4).
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.resources_known && self.services_known
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.pools.config
+    }
+
+    /// Pools and advertisements that are left out, each with its name and why.
+    #[must_use]
+    pub fn rejected(&self) -> &[(Kind, String, String)] {
+        &self.rejected
+    }
+
+    /// Who holds what, by Service.
+    pub fn assignments(&self) -> impl Iterator<Item = Assigned<'_>> {
+        self.ledger.allocator().holdings().map(|(service, held)| Assigned {
+            service,
+            addresses: &held.addresses,
+            pool: &held.pool,
+        })
+    }
+
+    /// The Services that miss an address and get it as soon as there is one.
+    pub fn waiting(&self) -> impl Iterator<Item = &ServiceKey> {
+        self.ledger.waiting().iter()
+    }
+
+    fn take_resources(&mut self, resources: &Resources) {
+        let Checked { config, verdicts } = config::check(resources, &self.pools.config);
+        self.usage.observe(&resources.pools);
+        let rejected = rejected(&verdicts);
+        let news = !self.resources_known || config != self.pools.config || rejected != self.rejected;
+        self.effects.extend(self.verdicts.publish(resources, verdicts));
+        // Statuses change with every assignment; that alone is no reason to look
+        // at every Service (B24).
+        if !news {
+            return;
+        }
+        let (pools, advertisements) = (config.pools.len(), config.advertisements.len());
+        let notice = Notice::ConfigLoaded { pools, advertisements, rejected: rejected.clone() };
+        self.effects.push_back(Effect::Notice(notice));
+        let missing = |(kind, name, _): &(Kind, String, String)| {
+            (*kind == Kind::IPAddressPool && !config.pools.contains_key(name)).then(|| name.clone())
+        };
+        let unusable: BTreeSet<String> = rejected.iter().filter_map(missing).collect();
+        self.rejected = rejected;
+        self.pools = Pools { config, rejected: unusable };
+        self.resources_known = true;
+        self.effects.extend(self.usage.take_config(&self.pools.config));
+        if self.is_ready() {
+            self.ledger.settle_all(&self.pools, false);
+        }
+    }
+}
+
+/// One assignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assigned<'a> {
+    /// The Service.
+    pub service: &'a ServiceKey,
+    /// Its addresses, in the order of its status.
+    pub addresses: &'a [IpAddr],
+    /// The pool they come from.
+    pub pool: &'a str,
+}
+
+fn rejected(verdicts: &[Verdict]) -> Vec<(Kind, String, String)> {
+    let bad = verdicts.iter().filter_map(|verdict| {
+        let problem = verdict.outcome.as_ref().err()?;
+        Some((verdict.kind, verdict.name.clone(), problem.to_string()))
+    });
+    bad.collect()
 }

@@ -6,10 +6,22 @@
 
 #![forbid(unsafe_code)]
 
+mod allocator;
 mod controller;
+mod converge;
 mod effect;
 mod input;
+mod ledger;
+mod pool_choice;
+mod record;
+mod request;
+mod sharing;
+mod usage;
+mod verdicts;
 
-pub use controller::{Controller, Settings};
+pub use controller::{Assigned, Controller, Settings};
 pub use effect::{Effect, EventReason, EventType, Notice, PoolUsage, Severity};
 pub use input::Input;
+
+#[cfg(test)]
+mod tests;

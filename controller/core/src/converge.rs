@@ -1,0 +1,407 @@
+//! One Service: keep what it has, take it away, or give it addresses (C13 to C28).
+
+use std::net::IpAddr;
+
+use metallb_api::service::{FamilyPolicy, Ingress};
+use metallb_api::{IpFamilies, IpFamily, Service};
+
+use crate::allocator::{Allocator, Assignment};
+use crate::effect::{EventReason, Notice};
+use crate::pool_choice::{self, Pools, list};
+use crate::request;
+use crate::sharing::{Conflict, Terms};
+
+/// What shall be with a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// What its status shall say.
+    pub(crate) status: Wanted,
+    /// Whether it misses an address and would take one that is freed.
+    pub(crate) waiting: bool,
+    /// What there is to say about it.
+    pub(crate) remarks: Vec<Remark>,
+}
+
+/// What the status of a Service shall say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// What the allocator holds for it, if anything.
+    AsHeld,
+    /// What it says now: the Service cannot be judged (C18).
+    Untouched,
+}
+
+/// Something said once, until it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Remark {
+    /// A Kubernetes Event on the Service.
+    Event(EventReason, String),
+    /// A log line.
+    Notice(Notice),
+}
+
+/// Decides on a LoadBalancer Service of ours and records in the allocator what
+/// it holds from now on.
+///
+/// `answered` says that this view of the Service is older than what was decided
+/// last: then memory counts before the status it shows, otherwise after it.
+pub(crate) fn converge(
+    service: &Service,
+    answered: bool,
+    pools: &Pools,
+    allocator: &mut Allocator,
+) -> Outcome {
+    let mut case = Case::new(service, answered, pools, allocator);
+    match required_families(service) {
+        Ok(families) => case.settle(families),
+        Err(refusal) => case.refuse(refusal),
+    }
+    Outcome { status: case.status, waiting: case.waiting, remarks: case.remarks }
+}
+
+/// Records what a Service may keep, and gives it nothing. After a restart this
+/// is done for all of them before anything is granted (C8).
+pub(crate) fn adopt(
+    service: &Service,
+    answered: bool,
+    pools: &Pools,
+    allocator: &mut Allocator,
+) -> Vec<Remark> {
+    let mut case = Case::new(service, answered, pools, allocator);
+    if let Ok(families) = required_families(service)
+        && let Ok(kept) = case.keep(families)
+    {
+        case.record(kept);
+    }
+    case.remarks
+}
+
+/// The families that the Service's addresses must have (C40).
+fn required_families(service: &Service) -> Result<IpFamilies, Refusal> {
+    if service.cluster_ips.is_empty() {
+        return Err(Refusal::NoClusterIp);
+    }
+    if service.family_policy == FamilyPolicy::RequireDualStack && service.cluster_ips.len() < 2 {
+        return Err(Refusal::NotEnoughClusterIps);
+    }
+    let addresses: Result<Vec<IpAddr>, &String> =
+        service.cluster_ips.iter().map(|address| address.as_ref().copied()).collect();
+    addresses.ok().and_then(|addresses| IpFamilies::of(&addresses)).ok_or(Refusal::ClusterIpFamilies)
+}
+
+/// Why a Service cannot have addresses at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// C13
+    NoClusterIp,
+    /// C15
+    NotEnoughClusterIps,
+    /// C18
+    ClusterIpFamilies,
+}
+
+/// Why a Service cannot keep its addresses.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Loss {
+    #[error("it is not one address, nor one of each family")]
+    Families,
+    #[error("the Service is {service} now")]
+    FamiliesChanged { service: IpFamilies },
+    #[error("no pool holds it")]
+    NotInPool,
+    #[error("pool {0:?} is not for this Service: its serviceAllocation says otherwise")]
+    NotAdmitted(String),
+    #[error(transparent)]
+    Conflict(Conflict),
+    #[error("pool {0:?} is asked for")]
+    OtherPoolAsked(String),
+    #[error("{} is asked for", list(.0))]
+    OtherAddressAsked(Vec<IpAddr>),
+}
+
+impl Loss {
+    /// Whether the Service itself asked for the change.
+    fn is_asked_for(&self) -> bool {
+        matches!(self, Self::OtherPoolAsked(_) | Self::OtherAddressAsked(_))
+    }
+}
+
+struct Case<'a> {
+    service: &'a Service,
+    answered: bool,
+    pools: &'a Pools,
+    allocator: &'a mut Allocator,
+    terms: Terms,
+    asked: Result<Option<Vec<IpAddr>>, request::RequestError>,
+    status: Wanted,
+    waiting: bool,
+    remarks: Vec<Remark>,
+}
+
+impl<'a> Case<'a> {
+    fn new(service: &'a Service, answered: bool, pools: &'a Pools, allocator: &'a mut Allocator) -> Self {
+        Self {
+            service,
+            answered,
+            pools,
+            allocator,
+            terms: Terms::of(service),
+            asked: request::addresses(service),
+            status: Wanted::AsHeld,
+            waiting: false,
+            remarks: Vec::new(),
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        let lost = self.current();
+        let reason = match refusal {
+            Refusal::NoClusterIp => "the Service has no cluster IP",
+            Refusal::NotEnoughClusterIps => "RequireDualStack needs two cluster IPs, the Service has one",
+            Refusal::ClusterIpFamilies => "the families of its cluster IPs cannot be told",
+        };
+        match refusal {
+            Refusal::NoClusterIp if lost.is_empty() => {}
+            Refusal::NoClusterIp => {
+                let message = format!("{} cannot be kept: {reason}", list(&lost));
+                self.event(EventReason::ClearAssignment, message);
+            }
+            Refusal::NotEnoughClusterIps => self.event(EventReason::NotEnoughClusterIps, reason.to_owned()),
+            Refusal::ClusterIpFamilies => self.event(EventReason::NoClusterIpsFamily, reason.to_owned()),
+        }
+        match refusal {
+            Refusal::ClusterIpFamilies => self.leave_untouched(),
+            Refusal::NoClusterIp | Refusal::NotEnoughClusterIps => self.clear(&lost, reason.to_owned()),
+        }
+        self.unassigned(reason.to_owned());
+    }
+
+    /// C18: the status stays, and so does the claim to it, as far as nobody
+    /// else has one.
+    fn leave_untouched(&mut self) {
+        self.status = Wanted::Untouched;
+        let addresses = self.shown();
+        if self.allocator.holding(&self.service.key).is_some() || IpFamilies::of(&addresses).is_none() {
+            return;
+        }
+        let contested = addresses.iter().any(|address| self.conflict(*address).is_some());
+        let origin = self.service.annotations.allocated_from_pool.as_deref();
+        if let (false, Ok(pool)) = (contested, self.owner(&addresses, origin)) {
+            self.record(Assignment { addresses, pool });
+        }
+    }
+
+    /// Holds what it may keep.
+    fn record(&mut self, kept: Assignment) {
+        let service = &self.service.key;
+        if self.allocator.holding(service).is_none_or(|held| held.addresses != kept.addresses) {
+            let Assignment { addresses, pool } = kept.clone();
+            self.remarks.push(Remark::Notice(Notice::Adopted { service: service.clone(), addresses, pool }));
+        }
+        self.allocator.hold(service, kept, self.terms.clone());
+    }
+
+    fn settle(&mut self, families: IpFamilies) {
+        let shown = self.shown();
+        if self.unparsable() || (!shown.is_empty() && IpFamilies::of(&shown).is_none()) {
+            let message = "the families of the addresses in its status cannot be told".to_owned();
+            self.event(EventReason::NoLbIpsFamily, message);
+        }
+        let current = self.current();
+        match self.keep(families) {
+            Ok(kept) => self.keep_on(kept, families),
+            Err(loss) => {
+                if !current.is_empty() {
+                    self.lose(&current, &loss);
+                }
+                self.allocator.release(&self.service.key);
+                self.allocate(families);
+            }
+        }
+    }
+
+    /// C19 to C24: the first of what it has that it may keep.
+    fn keep(&self, families: IpFamilies) -> Result<Assignment, Loss> {
+        let held = self.allocator.holding(&self.service.key);
+        let in_memory = held.map(|held| (held.addresses.clone(), Some(held.pool.as_str())));
+        let shown = Some(self.shown()).filter(|shown| !shown.is_empty() && !self.unparsable());
+        // A pair whose second address is on its way counts as known, too.
+        let answered = self.answered
+            || held
+                .zip(shown.as_ref())
+                .is_some_and(|(held, shown)| shown.iter().all(|address| held.addresses.contains(address)));
+        let in_status = shown.map(|shown| (shown, self.service.annotations.allocated_from_pool.as_deref()));
+        let candidates = if answered { [in_memory, in_status] } else { [in_status, in_memory] };
+        let mut losses = Vec::new();
+        for (addresses, origin) in candidates.into_iter().flatten() {
+            match self.may_keep(&addresses, origin, families) {
+                Ok(pool) => return Ok(Assignment { addresses, pool }),
+                Err(loss) => losses.push((addresses, loss)),
+            }
+        }
+        // What counts is why it loses what it has.
+        let current = self.current();
+        let loss = losses.into_iter().find(|(addresses, _)| *addresses == current);
+        Err(loss.map_or(Loss::Families, |(_, loss)| loss))
+    }
+
+    /// The pool that lets it keep `addresses`, which once came from `origin`.
+    fn may_keep(
+        &self,
+        addresses: &[IpAddr],
+        origin: Option<&str>,
+        families: IpFamilies,
+    ) -> Result<String, Loss> {
+        let has = IpFamilies::of(addresses).ok_or(Loss::Families)?;
+        let half = has != IpFamilies::Dual && families == IpFamilies::Dual;
+        if has != families && !(half && self.service.family_policy == FamilyPolicy::PreferDualStack) {
+            return Err(Loss::FamiliesChanged { service: families });
+        }
+        let pool = self.owner(addresses, origin)?;
+        if let Some(conflict) = addresses.iter().find_map(|address| self.conflict(*address)) {
+            return Err(Loss::Conflict(conflict));
+        }
+        if let Some(asked) = request::pool(self.service).filter(|asked| *asked != pool) {
+            return Err(Loss::OtherPoolAsked(asked.to_owned()));
+        }
+        match &self.asked {
+            Ok(Some(asked)) if !same_set(asked, addresses) => Err(Loss::OtherAddressAsked(asked.clone())),
+            _ => Ok(pool),
+        }
+    }
+
+    /// C21: the pool that holds all of `addresses` and admits the Service. A
+    /// pool that exists but is not valid keeps what came from it: an edit gone
+    /// wrong takes no address away.
+    fn owner(&self, addresses: &[IpAddr], origin: Option<&str>) -> Result<String, Loss> {
+        let pool = self.pools.config.pool_of(addresses);
+        match (pool, origin.filter(|origin| self.pools.rejected.contains(*origin))) {
+            (Some(pool), _) if pool.admits(self.service) => Ok(pool.name.clone()),
+            (_, Some(origin)) => Ok(origin.to_owned()),
+            (Some(pool), None) => Err(Loss::NotAdmitted(pool.name.clone())),
+            (None, None) => Err(Loss::NotInPool),
+        }
+    }
+
+    fn keep_on(&mut self, kept: Assignment, families: IpFamilies) {
+        self.record(kept.clone());
+        match &self.asked {
+            Err(error) => self.request_invalid(&error.clone()),
+            // A request for one address is not completed by another: it would
+            // not be what was asked for, and be taken away again by C24.
+            Ok(Some(_)) => {}
+            Ok(None) if families == IpFamilies::Dual => self.complete(kept),
+            Ok(None) => {}
+        }
+    }
+
+    /// C25: adds the other family, from the same pool, to a single address. Only
+    /// a Service with two cluster IPs gets here (C48).
+    fn complete(&mut self, mut kept: Assignment) {
+        let &[address] = kept.addresses.as_slice() else { return };
+        let other = IpFamily::of(address).other();
+        let pool = self.pools.config.pools.get(&kept.pool);
+        match pool.and_then(|pool| self.allocator.pick(pool, other, &self.terms)) {
+            Some(second) => {
+                kept.addresses.push(second);
+                self.event(EventReason::IpAllocated, format!("assigned the additional address {second}"));
+                self.allocated(kept);
+            }
+            None => {
+                let message = format!("pool {:?} has no free {other} address to add", kept.pool);
+                self.event(EventReason::AdditionalAssignFailed, message);
+                self.waiting = true;
+            }
+        }
+    }
+
+    fn allocate(&mut self, families: IpFamilies) {
+        let asked = match &self.asked {
+            Ok(asked) => asked.clone(),
+            Err(error) => return self.request_invalid(&error.clone()),
+        };
+        let chosen = pool_choice::choose(
+            self.service,
+            families,
+            asked.as_deref(),
+            &self.terms,
+            self.pools,
+            self.allocator,
+        );
+        match chosen {
+            Ok(assignment) => {
+                let message =
+                    format!("assigned {} from pool {:?}", list(&assignment.addresses), assignment.pool);
+                self.event(EventReason::IpAllocated, message);
+                self.allocated(assignment);
+            }
+            Err(error) => {
+                self.event(EventReason::AllocationFailed, format!("no address: {error}"));
+                self.unassigned(error.to_string());
+                self.waiting = true;
+            }
+        }
+    }
+
+    fn allocated(&mut self, assignment: Assignment) {
+        let Assignment { addresses, pool } = assignment.clone();
+        let service = self.service.key.clone();
+        self.remarks.push(Remark::Notice(Notice::Allocated { service, addresses, pool }));
+        self.allocator.hold(&self.service.key, assignment, self.terms.clone());
+    }
+
+    fn request_invalid(&mut self, error: &request::RequestError) {
+        self.event(EventReason::LoadBalancerFailed, format!("invalid request: {error}"));
+        if self.allocator.holding(&self.service.key).is_none() {
+            self.unassigned(error.to_string());
+        }
+    }
+
+    fn lose(&mut self, addresses: &[IpAddr], loss: &Loss) {
+        if !loss.is_asked_for() {
+            let message = format!("{} cannot be kept: {loss}", list(addresses));
+            self.event(EventReason::ClearAssignment, message);
+        }
+        self.clear(addresses, loss.to_string());
+    }
+
+    fn clear(&mut self, addresses: &[IpAddr], reason: String) {
+        self.allocator.release(&self.service.key);
+        if !addresses.is_empty() {
+            let (service, addresses) = (self.service.key.clone(), addresses.to_vec());
+            self.remarks.push(Remark::Notice(Notice::Cleared { service, addresses, reason }));
+        }
+    }
+
+    fn unassigned(&mut self, reason: String) {
+        let service = self.service.key.clone();
+        self.remarks.push(Remark::Notice(Notice::Unassigned { service, reason }));
+    }
+
+    fn event(&mut self, reason: EventReason, message: String) {
+        self.remarks.push(Remark::Event(reason, message));
+    }
+
+    fn conflict(&self, address: IpAddr) -> Option<Conflict> {
+        self.allocator.keep_conflict(address, &self.service.key, &self.terms)
+    }
+
+    /// What it has: in memory, else in its status.
+    fn current(&self) -> Vec<IpAddr> {
+        self.allocator.holding(&self.service.key).map_or_else(|| self.shown(), |held| held.addresses.clone())
+    }
+
+    /// Whether its status has an entry that is no address (C17).
+    fn unparsable(&self) -> bool {
+        self.service.ingress.iter().any(|entry| matches!(entry, Ingress::Unparsable(_)))
+    }
+
+    /// The addresses in its status.
+    fn shown(&self) -> Vec<IpAddr> {
+        self.service.ingress_ips().collect()
+    }
+}
+
+fn same_set(a: &[IpAddr], b: &[IpAddr]) -> bool {
+    a.len() == b.len() && a.iter().all(|address| b.contains(address))
+}

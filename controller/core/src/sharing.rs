@@ -1,0 +1,213 @@
+//! When two Services may have one address (C50 to C55).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use metallb_api::address::{from_number, number};
+use metallb_api::service::{Port, TrafficPolicy};
+use metallb_api::{AddressRange, IpFamily, Service, ServiceKey};
+use rangemap::RangeInclusiveSet;
+
+/// What a Service brings into an address that it may share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// With whom it shares; `None` shares with nobody.
+    pub(crate) circle: Option<Circle>,
+    /// Its ports (C55).
+    pub(crate) ports: BTreeSet<Port>,
+}
+
+/// Services with the same circle may share addresses, ports permitting (C50).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Circle {
+    /// The sharing key, never empty; it spans namespaces (C51).
+    key: String,
+    /// The backend key: where traffic must arrive (C52).
+    backend: String,
+}
+
+impl Terms {
+    /// What `service` brings.
+    pub(crate) fn of(service: &Service) -> Self {
+        let key = service.annotations.allow_shared_ip.clone().filter(|key| !key.is_empty());
+        let circle = key.map(|key| Circle { key, backend: backend_key(service) });
+        Self { circle, ports: service.ports.iter().cloned().collect() }
+    }
+}
+
+/// C52: nothing for `Cluster`; the selector, sorted by key, for `Local`.
+fn backend_key(service: &Service) -> String {
+    match service.traffic_policy {
+        TrafficPolicy::Cluster => String::new(),
+        TrafficPolicy::Local => {
+            let parts: Vec<String> =
+                service.selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            parts.join(",")
+        }
+    }
+}
+
+/// Why an address cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Conflict {
+    /// C50: another Service has it, and the two do not share.
+    #[error(
+        "{address} is used by {other}, and the two do not share it (same allow-shared-ip key, same backends)"
+    )]
+    Occupied {
+        /// The address.
+        address: IpAddr,
+        /// Who has it.
+        other: ServiceKey,
+    },
+    /// C50: the two would share, but for a port.
+    #[error("{address} is shared by {other}, which uses port {}", Shown(.port))]
+    Port {
+        /// The address.
+        address: IpAddr,
+        /// Who has the port.
+        other: ServiceKey,
+        /// The port.
+        port: Port,
+    },
+    /// The status of another Service still carries it.
+    #[error("{address} is still in the status of {other}")]
+    Lingering {
+        /// The address.
+        address: IpAddr,
+        /// Who is about to lose it.
+        other: ServiceKey,
+    },
+}
+
+struct Shown<'a>(&'a Port);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.0.protocol, self.0.port)
+    }
+}
+
+/// The Services that use one address: one, or several of one circle.
+#[derive(Clone, Debug)]
+pub(crate) struct Users {
+    /// The pool the address is counted in.
+    pub(crate) pool: String,
+    circle: Option<Circle>,
+    services: BTreeSet<ServiceKey>,
+    ports: BTreeMap<Port, ServiceKey>,
+}
+
+impl Users {
+    /// An address that nobody uses yet, about to be used on `terms`.
+    pub(crate) fn new(pool: String, terms: &Terms) -> Self {
+        Self { pool, circle: terms.circle.clone(), services: BTreeSet::new(), ports: BTreeMap::new() }
+    }
+
+    /// The circle of all its users.
+    pub(crate) fn circle(&self) -> Option<&Circle> {
+        self.circle.as_ref()
+    }
+
+    /// Whether nobody uses it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.services.is_empty()
+    }
+
+    /// What keeps `service` from using it on `terms`. Its only user may change
+    /// anything (C53); one of several is judged like a newcomer (C54).
+    pub(crate) fn conflict(&self, address: IpAddr, service: &ServiceKey, terms: &Terms) -> Option<Conflict> {
+        let other = self.services.iter().find(|user| *user != service)?;
+        if terms.circle.is_none() || terms.circle != self.circle {
+            return Some(Conflict::Occupied { address, other: other.clone() });
+        }
+        terms.ports.iter().find_map(|port| {
+            let other = self.ports.get(port).filter(|user| *user != service)?;
+            Some(Conflict::Port { address, other: other.clone(), port: port.clone() })
+        })
+    }
+
+    /// Adds a user, for whom [`Users::conflict`] found nothing.
+    pub(crate) fn add(&mut self, service: &ServiceKey, terms: &Terms) {
+        self.services.insert(service.clone());
+        self.ports.extend(terms.ports.iter().map(|port| (port.clone(), service.clone())));
+    }
+
+    /// Removes a user that came on `terms`.
+    pub(crate) fn remove(&mut self, service: &ServiceKey, terms: &Terms) {
+        self.services.remove(service);
+        for port in &terms.ports {
+            self.ports.remove(port);
+        }
+    }
+}
+
+/// The addresses of one circle, so that one to share is found without looking
+/// at each.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CircleIndex {
+    addresses: BTreeSet<IpAddr>,
+    /// Where each port is in use. Neighbouring addresses merge, so that a
+    /// search leaps over them.
+    ports: BTreeMap<(IpFamily, Port), RangeInclusiveSet<u128>>,
+}
+
+impl CircleIndex {
+    /// Whether it holds nothing and can go.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
+    /// A Service of the circle uses `address` with `ports`.
+    pub(crate) fn add(&mut self, address: IpAddr, ports: &BTreeSet<Port>) {
+        let at = number(address);
+        self.addresses.insert(address);
+        for port in ports {
+            self.ports.entry((IpFamily::of(address), port.clone())).or_default().insert(at..=at);
+        }
+    }
+
+    /// A Service of the circle no longer uses `address` with `ports`; `last`
+    /// says that no other one does.
+    pub(crate) fn remove(&mut self, address: IpAddr, ports: &BTreeSet<Port>, last: bool) {
+        let at = number(address);
+        for port in ports {
+            let slot = (IpFamily::of(address), port.clone());
+            if let Some(used) = self.ports.get_mut(&slot) {
+                used.remove(at..=at);
+                if used.is_empty() {
+                    self.ports.remove(&slot);
+                }
+            }
+        }
+        if last {
+            self.addresses.remove(&address);
+        }
+    }
+
+    /// The lowest address in `range` whose users leave `ports` free, among those
+    /// that `usable` admits.
+    pub(crate) fn lowest(
+        &self,
+        range: AddressRange,
+        ports: &BTreeSet<Port>,
+        usable: impl Fn(IpAddr) -> bool,
+    ) -> Option<IpAddr> {
+        let family = range.family();
+        let used: Vec<_> = ports.iter().filter_map(|port| self.ports.get(&(family, port.clone()))).collect();
+        let mut from = range.first();
+        while from <= range.last() {
+            let address = *self.addresses.range(from..=range.last()).next()?;
+            let at = number(address);
+            let taken_until = used.iter().filter_map(|set| set.get(&at)).map(|taken| *taken.end()).max();
+            let end = match taken_until {
+                None if usable(address) => return Some(address),
+                None => at,
+                Some(end) => end,
+            };
+            from = from_number(family, end.checked_add(1).filter(|next| *next <= number(range.last()))?);
+        }
+        None
+    }
+}

@@ -1,0 +1,104 @@
+//! Counters of the pools (C80 to C84).
+
+use std::collections::BTreeMap;
+
+use metallb_api::crd::{IPAddressPool, IPAddressPoolStatus};
+use metallb_api::{Config, IpFamily};
+
+use crate::allocator::Allocator;
+use crate::effect::{Effect, PoolUsage};
+
+/// The counters as they were published, and as the statuses show them.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    capacities: BTreeMap<String, Capacity>,
+    published: BTreeMap<String, PoolUsage>,
+    shown: BTreeMap<String, Option<IPAddressPoolStatus>>,
+    /// Pools whose status somebody else has changed.
+    tampered: Vec<String>,
+}
+
+impl Usage {
+    /// The pools as read: takes note of statuses that changed and do not show
+    /// what was published (C83).
+    pub(crate) fn observe(&mut self, pools: &[IPAddressPool]) {
+        let mut shown = BTreeMap::new();
+        for pool in pools {
+            let name = pool.metadata.name.clone().unwrap_or_default();
+            let differs = self.published.get(&name).is_some_and(|usage| !shows(pool.status.as_ref(), usage));
+            if differs && self.shown.get(&name).is_some_and(|before| *before != pool.status) {
+                self.tampered.push(name.clone());
+            }
+            shown.insert(name, pool.status.clone());
+        }
+        self.shown = shown;
+    }
+
+    /// Another configuration: [`Effect::ForgetPool`] for pools that have gone (C84).
+    pub(crate) fn take_config(&mut self, config: &Config) -> Vec<Effect> {
+        let capacities = config.pools.values().map(|pool| {
+            (
+                pool.name.clone(),
+                Capacity { ipv4: pool.capacity(IpFamily::V4), ipv6: pool.capacity(IpFamily::V6) },
+            )
+        });
+        self.capacities = capacities.collect();
+        let gone: Vec<String> =
+            self.published.keys().filter(|name| !self.capacities.contains_key(*name)).cloned().collect();
+        for name in &gone {
+            self.published.remove(name);
+        }
+        gone.into_iter().map(Effect::ForgetPool).collect()
+    }
+
+    /// The counters that have changed, or that somebody else has overwritten.
+    pub(crate) fn publish(&mut self, allocator: &Allocator) -> Vec<Effect> {
+        let tampered = std::mem::take(&mut self.tampered);
+        let mut effects = Vec::new();
+        for (pool, capacity) in &self.capacities {
+            let in_use = allocator.in_use(pool);
+            let usage = PoolUsage {
+                pool: pool.clone(),
+                total_ipv4: capacity.ipv4,
+                total_ipv6: capacity.ipv6,
+                assigned_ipv4: in_use.ipv4,
+                assigned_ipv6: in_use.ipv6,
+            };
+            if self.published.get(pool) != Some(&usage) || tampered.contains(pool) {
+                self.published.insert(pool.clone(), usage.clone());
+                effects.push(Effect::WritePoolUsage(usage));
+            }
+        }
+        effects
+    }
+}
+
+/// How many addresses a pool could give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Capacity {
+    ipv4: i64,
+    ipv6: i64,
+}
+
+impl PoolUsage {
+    /// IPv4 addresses still free (C80).
+    #[must_use]
+    pub const fn available_ipv4(&self) -> i64 {
+        self.total_ipv4.saturating_sub(self.assigned_ipv4)
+    }
+
+    /// IPv6 addresses still free (C80).
+    #[must_use]
+    pub const fn available_ipv6(&self) -> i64 {
+        self.total_ipv6.saturating_sub(self.assigned_ipv6)
+    }
+}
+
+fn shows(status: Option<&IPAddressPoolStatus>, usage: &PoolUsage) -> bool {
+    status.is_some_and(|status| {
+        status.assigned_ipv4 == usage.assigned_ipv4
+            && status.assigned_ipv6 == usage.assigned_ipv6
+            && status.available_ipv4 == usage.available_ipv4()
+            && status.available_ipv6 == usage.available_ipv6()
+    })
+}
