@@ -1,1 +1,92 @@
-//! Placeholder.
+//! The controller's shell: flags, Kubernetes, HTTP and logs around
+//! `controller-core`, which decides everything.
+
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod event_loop;
+pub mod kube;
+pub mod metrics;
+pub mod notices;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use ::kube::Client;
+use anyhow::Context as _;
+use metallb_shell::http::{self, Endpoints};
+use metallb_shell::logs::LogLevel;
+use metallb_shell::{Readiness, Shutdown, client, flags, logs, shutdown};
+use prometheus::Registry;
+use tokio::sync::mpsc;
+
+use crate::args::{Args, Settings};
+use crate::event_loop::Inputs;
+use crate::kube::Outlets;
+use crate::metrics::Metrics;
+
+/// Inputs and effects that may wait for their taker, which is waited for.
+const QUEUE: usize = 256;
+
+/// Runs the controller as its command line says, until SIGTERM or SIGINT. The
+/// exit code is 1 where it cannot start.
+#[must_use]
+pub fn run(args: &Args) -> ExitCode {
+    match start(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may not have been started, or be set to say nothing.
+            let _ = writeln!(std::io::stderr(), "controller: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: &Args) -> anyhow::Result<()> {
+    let level: LogLevel = args.common.log_level.parse()?;
+    let settings = args.settings()?;
+    let _logs = logs::start(level)?;
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(op = "startup", version, namespace = settings.namespace, "controller starting");
+    flags::log_without_effect(&args.without_effect());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(args, settings))
+}
+
+async fn serve(args: &Args, settings: Settings) -> anyhow::Result<()> {
+    let shutdown = shutdown::on_signal().context("cannot handle signals")?;
+    let endpoints = Endpoints { registry: Registry::new(), readiness: Readiness::default() };
+    endpoints.registry.register(Box::new(metallb_shell::metrics::Process::default()))?;
+    let client = client::connect(args.common.kubeconfig.as_deref()).await?;
+    // V2: the kubelet asks for both ports from outside of the Pod.
+    if let Some(listener) = http::bind(None, args.common.port, "metrics").await? {
+        tokio::spawn(http::serve_all(listener, endpoints.clone(), shutdown.clone()));
+    }
+    if let Some(listener) = http::bind(None, args.common.health_probe_port, "probes").await? {
+        tokio::spawn(http::serve_probes(listener, endpoints.clone(), shutdown.clone()));
+    }
+    run_with(client, settings, endpoints, shutdown).await;
+    tracing::info!(op = "shutdown", "controller ended");
+    Ok(())
+}
+
+/// Runs the controller against the API server behind `client` until `shutdown`.
+/// Reads no clock but tokio's, except for dates that are written to the API.
+pub async fn run_with(client: Client, settings: Settings, endpoints: Endpoints, shutdown: Shutdown) {
+    let metrics = Metrics::register(&endpoints.registry);
+    let (resources, resources_taken) = mpsc::channel(1);
+    let (services, services_taken) = mpsc::channel(QUEUE);
+    let (effects, effects_taken) = mpsc::channel(QUEUE);
+    let gate = endpoints.readiness.gate("allocation", "custom resources and Services are not known yet");
+    let core = controller_core::Settings { load_balancer_class: settings.load_balancer_class.clone() };
+    let inputs = Inputs { resources: resources_taken, services: services_taken };
+    let outlets = Outlets { resources, services };
+    tokio::join!(
+        event_loop::run(core, inputs, effects, gate, metrics.clone(), shutdown.clone()),
+        kube::run(client, settings, outlets, effects_taken, metrics, endpoints.readiness, shutdown),
+    );
+}

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The `controller` binary: gives LoadBalancer Services their addresses.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    controller::run(&metallb_shell::flags::parse())
+}

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The demonstration and the sweep.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    netsim::cli::main()
+}

@@ -1,1 +1,6 @@
-//! Placeholder.
+//! What several tests need: fuzzed functions, and whatever else is shared.
+
+pub mod fuzzing;
+pub mod kernel;
+pub mod namespaces;
+pub mod neighbour_rows;

@@ -35,7 +35,8 @@ mod tests {
     fn grows_to_the_cap_with_jitter_below_it() {
         let backoff = Backoff { base: Duration::from_millis(800), cap: Duration::from_secs(30) };
         let mut jitter = Jitter::new(7);
-        for (failures, most) in [(0, 800), (1, 800), (2, 1_600), (6, 25_600), (7, 30_000), (u32::MAX, 30_000)] {
+        for (failures, most) in [(0, 800), (1, 800), (2, 1_600), (6, 25_600), (7, 30_000), (u32::MAX, 30_000)]
+        {
             for _ in 0..100 {
                 let delay = backoff.delay(failures, &mut jitter);
                 let most = Duration::from_millis(most);

@@ -49,9 +49,9 @@ pub enum ConnectError {
 /// If none of these can be used.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
     let mut config = match named_kubeconfig(kubeconfig)? {
-        Some((path, file)) => read(file)
-            .await
-            .map_err(|error| ConnectError::File { path, error: Box::new(error) })?,
+        Some((path, file)) => {
+            read(file).await.map_err(|error| ConnectError::File { path, error: Box::new(error) })?
+        }
         None => default_config().await?,
     };
     config.connect_timeout = Some(CONNECT_TIMEOUT);

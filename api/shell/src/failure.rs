@@ -122,6 +122,9 @@ mod tests {
     #[test]
     fn errors_are_told_in_one_line() {
         assert_eq!(describe(&api(403, "Forbidden", 0)), "Forbidden (403): message");
-        assert_eq!(describe(&kube::Error::Service("connection reset".into())), "ServiceError: connection reset");
+        assert_eq!(
+            describe(&kube::Error::Service("connection reset".into())),
+            "ServiceError: connection reset"
+        );
     }
 }

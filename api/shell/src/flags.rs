@@ -117,7 +117,11 @@ impl CommonArgs {
 /// Says once which of the given flags do nothing here.
 pub fn log_without_effect(flags: &[&str]) {
     if !flags.is_empty() {
-        tracing::info!(op = "startup", flags = flags.join(" "), "these flags are accepted and have no effect");
+        tracing::info!(
+            op = "startup",
+            flags = flags.join(" "),
+            "these flags are accepted and have no effect"
+        );
     }
 }
 
@@ -152,7 +156,8 @@ mod tests {
 
     #[test]
     fn g40_unknown_flags_and_bad_values_exit_2() {
-        for args in [&["--no-such-flag"][..], &["-nosuch=1"], &["--port=many"], &["--port=70000"], &["stray"]] {
+        for args in [&["--no-such-flag"][..], &["-nosuch=1"], &["--port=many"], &["--port=70000"], &["stray"]]
+        {
             let error = example(args).expect_err("not a flag of ours");
             assert_eq!(error.exit_code(), 2, "{args:?}");
         }
@@ -175,7 +180,8 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_named() {
-        let common = example(&["--tls-min-version=VersionTLS12", "--enable-pprof"]).expect("both exist").common;
+        let common =
+            example(&["--tls-min-version=VersionTLS12", "--enable-pprof"]).expect("both exist").common;
         assert_eq!(common.without_effect(), ["--tls-min-version", "--enable-pprof"]);
     }
 }

@@ -3,7 +3,7 @@
 mod connection;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use axum::Router;
 use axum::extract::State;
@@ -37,20 +37,29 @@ pub struct BindError {
     pub error: io::Error,
 }
 
-/// Listens on `address`; port 0 means that nothing is to be served.
+/// Listens on `port` of `host`, or of every address; port 0 means that nothing
+/// is to be served.
 ///
 /// # Errors
 /// If the address cannot be had.
-pub async fn bind(address: SocketAddr, purpose: &'static str) -> Result<Option<TcpListener>, BindError> {
-    if address.port() == 0 {
+pub async fn bind(
+    host: Option<IpAddr>,
+    port: u16,
+    purpose: &'static str,
+) -> Result<Option<TcpListener>, BindError> {
+    if port == 0 {
         return Ok(None);
     }
-    match TcpListener::bind(address).await {
+    // `[::]` takes IPv4 as well; a kernel without IPv6 does not have it.
+    let everywhere = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
+    let hosts = host.map_or_else(|| everywhere.to_vec(), |host| vec![host]);
+    let addresses: Vec<SocketAddr> = hosts.into_iter().map(|host| (host, port).into()).collect();
+    match TcpListener::bind(addresses.as_slice()).await {
         Ok(listener) => {
-            tracing::info!(op = "startup", address = %address, "serving {purpose}");
+            tracing::info!(op = "startup", port, purpose, "listening");
             Ok(Some(listener))
         }
-        Err(error) => Err(BindError { address, purpose, error }),
+        Err(error) => Err(BindError { address: addresses[0], purpose, error }),
     }
 }
 

@@ -63,7 +63,8 @@ impl LogLevel {
             Self::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
             Self::None => (LevelFilter::OFF, LevelFilter::OFF),
         };
-        let crates = ["controller", "controller_core", "speaker", "speaker_core", "metallb_api", "metallb_shell"];
+        let crates =
+            ["controller", "controller_core", "speaker", "speaker_core", "metallb_api", "metallb_shell"];
         Targets::new().with_default(others).with_targets(crates.map(|name| (name, ours)))
     }
 }

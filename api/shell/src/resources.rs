@@ -85,8 +85,7 @@ fn watches(source: &Source) -> SelectAll<Items> {
     let pools = Watch::new(pools, None, fold::slim_pool, gate("ipaddresspools"));
     let advertisements: Api<DeserializeGuard<L2Advertisement>> =
         Api::namespaced(source.client.clone(), &source.namespace);
-    let advertisements =
-        Watch::new(advertisements, None, fold::slim_advertisement, gate("l2advertisements"));
+    let advertisements = Watch::new(advertisements, None, fold::slim_advertisement, gate("l2advertisements"));
     let mut items: SelectAll<Items> = SelectAll::new();
     items.push(pools.into_stream().map(Item::Pool).boxed());
     items.push(advertisements.into_stream().map(Item::Advertisement).boxed());

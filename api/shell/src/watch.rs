@@ -42,6 +42,9 @@ const WATCH_MARGIN: Duration = Duration::from_secs(5);
 /// A watch that ended sooner counts as a failure, so that a server that ends
 /// each at once is not asked in a loop.
 const SHORT_WATCH: Duration = Duration::from_secs(1);
+/// Without the verb `watch`, as for a speaker's Pods under MetalLB's own rules
+/// (G70), a list this often takes its place.
+const POLL: Duration = Duration::from_secs(30);
 /// Delays between tries.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(800), cap: Duration::from_secs(30) };
 
@@ -93,6 +96,8 @@ pub struct Watch<K, V> {
     what: String,
     state: State<K>,
     failures: u32,
+    /// Whether it may list but not watch.
+    polls: bool,
     jitter: Jitter,
 }
 
@@ -110,6 +115,7 @@ type Events<K> = BoxStream<'static, kube::Result<WatchEvent<DeserializeGuard<K>>
 /// Why a step did not succeed: what to do next, when, and what to tell.
 struct Setback {
     relist: bool,
+    may_not_watch: bool,
     after: Option<Duration>,
     why: String,
 }
@@ -130,7 +136,17 @@ where
     ) -> Self {
         let what = K::plural(&()).into_owned();
         gate.not_ready("not listed yet");
-        Self { api, labels, convert, gate, what, state: State::List, failures: 0, jitter: Jitter::seeded() }
+        Self {
+            api,
+            labels,
+            convert,
+            gate,
+            what,
+            state: State::List,
+            failures: 0,
+            polls: false,
+            jitter: Jitter::seeded(),
+        }
     }
 
     /// The changes, the first of which is a list. Never ends.
@@ -170,7 +186,9 @@ where
                 match timeout(*silence, events.next()).await {
                     Ok(Some(event)) => self.take(event),
                     Ok(None) => self.ended(since),
-                    Err(_) => Err(Setback::again(format!("the watch was silent for {} s", silence.as_secs()))),
+                    Err(_) => {
+                        Err(Setback::again(format!("the watch was silent for {} s", silence.as_secs())))
+                    }
                 }
             }
         }
@@ -179,7 +197,8 @@ where
     /// All pages of the list, and the version they stand for.
     async fn list(&mut self) -> Result<(Vec<Seen<V>>, String), Setback> {
         let mut objects = Vec::new();
-        let mut params = ListParams { label_selector: self.labels.clone(), ..ListParams::default() }.limit(PAGE);
+        let mut params =
+            ListParams { label_selector: self.labels.clone(), ..ListParams::default() }.limit(PAGE);
         loop {
             let page = timeout(LIST_TIMEOUT, self.api.list(&params)).await;
             let page = page.map_err(|_| Setback::relist("the list timed out"))?;
@@ -205,6 +224,7 @@ where
         let events = timeout(START_TIMEOUT, self.api.watch(&params, &version)).await;
         let events = events.map_err(|_| Setback::again("the watch did not start"))?;
         let events = events.map_err(|error| Setback::from_error("watch", &error, false))?.boxed();
+        self.polls = false;
         let silence = Duration::from_secs(u64::from(seconds)) + WATCH_MARGIN;
         self.state = State::Watching { version, events, since: Instant::now(), silence };
         Ok(())
@@ -232,7 +252,9 @@ where
                 return Err(Setback::from_error("watch", &error, false));
             }
             // A line that cannot be read was a change that is lost otherwise.
-            Err(error @ kube::Error::SerdeError(_)) => return Err(Setback::from_error("watch", &error, true)),
+            Err(error @ kube::Error::SerdeError(_)) => {
+                return Err(Setback::from_error("watch", &error, true));
+            }
             Err(error) => return Err(Setback::from_error("watch", &error, false)),
         };
         self.succeeded();
@@ -268,15 +290,19 @@ where
     }
 
     fn succeeded(&mut self) {
-        if self.failures > 0 {
+        if self.failures > 0 && !self.polls {
             tracing::info!(op = "watch", resource = self.what, failures = self.failures, "watching again");
-            self.failures = 0;
         }
-        self.gate.ready();
+        if self.failures > 0 || !self.gate.is_ready() {
+            self.gate.ready();
+        }
+        self.failures = 0;
     }
 
     /// Says what happened, once for each run of failures, and waits.
     async fn recover(&mut self, setback: Setback) {
+        let was_polling = self.polls;
+        self.polls |= setback.may_not_watch;
         self.failures = self.failures.saturating_add(1);
         if setback.relist {
             self.state = State::List;
@@ -284,11 +310,11 @@ where
             self.resume();
         }
         let delay = BACKOFF.delay(self.failures, &mut self.jitter).max(setback.after.unwrap_or_default());
-        if self.failures == 1 {
-            tracing::warn!(op = "watch", resource = self.what, error = setback.why, "trying again");
+        let (resource, failures, error) = (&self.what, self.failures, &setback.why);
+        if failures == 1 && !(was_polling && setback.may_not_watch) {
+            tracing::warn!(op = "watch", resource, error, "trying again");
         } else {
-            let failures = self.failures;
-            tracing::debug!(op = "watch", resource = self.what, failures, error = setback.why, "trying again");
+            tracing::debug!(op = "watch", resource, failures, error, "trying again");
         }
         if self.gate.is_ready() {
             self.gate.ready_but(setback.why);
@@ -313,31 +339,40 @@ where
 
 impl<K, V> Debug for Watch<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch").field("what", &self.what).field("failures", &self.failures).finish_non_exhaustive()
+        f.debug_struct("Watch")
+            .field("what", &self.what)
+            .field("failures", &self.failures)
+            .finish_non_exhaustive()
     }
 }
 
 impl Setback {
     fn again(why: impl Into<String>) -> Self {
-        Self { relist: false, after: None, why: why.into() }
+        Self { relist: false, may_not_watch: false, after: None, why: why.into() }
     }
 
     fn relist(why: impl Into<String>) -> Self {
-        Self { relist: true, after: None, why: why.into() }
+        Self { relist: true, may_not_watch: false, after: None, why: why.into() }
     }
 
     fn from_error(verb: &str, error: &kube::Error, relist: bool) -> Self {
         let failure = failure::classify(error);
         let text = failure::describe(error);
+        let may_not_watch = failure == Failure::Forbidden && verb == "watch";
         let why = match failure {
+            Failure::Forbidden if may_not_watch => {
+                format!("the RBAC rules lack the verb watch, listing every {} s: {text}", POLL.as_secs())
+            }
             Failure::Forbidden => format!("the RBAC rules lack the verb {verb}: {text}"),
             _ => format!("{verb}: {text}"),
         };
         let after = match failure {
             Failure::Transient { after } => after,
+            Failure::Forbidden if may_not_watch => Some(POLL),
             _ => None,
         };
-        Self { relist: relist || failure == Failure::Expired, after, why }
+        let relist = relist || may_not_watch || failure == Failure::Expired;
+        Self { relist, may_not_watch, after, why }
     }
 }
 
@@ -348,4 +383,3 @@ fn key_of<K: Resource<DynamicType = ()>>(object: &DeserializeGuard<K>) -> Object
         name: meta.name.clone().unwrap_or_default(),
     }
 }
-

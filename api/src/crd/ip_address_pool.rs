@@ -55,7 +55,7 @@ pub struct ServiceAllocationSpec {
     pub priority: Option<i64>,
     /// Namespaces by name (A17).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "schema::distinct_names")]
+    #[schemars(schema_with = "schema::namespaces")]
     pub namespaces: Vec<String>,
     /// Namespaces by label (A18).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

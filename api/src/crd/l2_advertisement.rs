@@ -37,7 +37,7 @@ use super::schema;
 pub struct L2AdvertisementSpec {
     /// Pools by name (A27).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "schema::distinct_names")]
+    #[schemars(schema_with = "schema::pools")]
     pub ip_address_pools: Vec<String>,
     /// Pools by label (A28).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 const MAX_ADDRESS_LEN: u32 = 128;
 /// The most entries in `addresses`.
 const MAX_ADDRESSES: u32 = 1024;
-/// The most names in one list.
-const MAX_NAMES: u32 = 512;
-/// The longest name of an object (RFC 1123 subdomain).
-const MAX_NAME_LEN: u32 = 253;
+/// The most names in one list, and their length: namespaces are DNS labels,
+/// pools DNS subdomains. A check for duplicates is quadratic in their product.
+const MAX_NAMESPACES: (u32, u32) = (512, 63);
+const MAX_POOLS: (u32, u32) = (256, 253);
 /// The most selectors in one list.
 const MAX_SELECTORS: u32 = 128;
 /// The most expressions in one selector, and the most values in one expression.
@@ -60,12 +60,21 @@ pub(super) fn addresses(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// A list of names in which none may come twice (B8, B10).
-pub(super) fn distinct_names(_: &mut SchemaGenerator) -> Schema {
+/// `spec.serviceAllocation.namespaces` (A17, B8).
+pub(super) fn namespaces(_: &mut SchemaGenerator) -> Schema {
+    distinct_names(MAX_NAMESPACES)
+}
+
+/// `spec.ipAddressPools` (A27, B10).
+pub(super) fn pools(_: &mut SchemaGenerator) -> Schema {
+    distinct_names(MAX_POOLS)
+}
+
+fn distinct_names((max_items, max_length): (u32, u32)) -> Schema {
     json_schema!({
         "type": "array",
-        "maxItems": MAX_NAMES,
-        "items": { "type": "string", "maxLength": MAX_NAME_LEN },
+        "maxItems": max_items,
+        "items": { "type": "string", "maxLength": max_length },
         "x-kubernetes-validations": [{
             // Beyond 128 the check would cost too much at run time; then only we look (config::check).
             "rule": "self.size() > 128 || self.all(name, self.exists_one(other, other == name))",

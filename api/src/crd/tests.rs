@@ -177,8 +177,3 @@ fn a11_to_a20_a_pool_comes_back_as_it_went() {
     assert!(read.spec.auto_assign, "A13");
     assert!(!read.spec.avoid_buggy_ips, "A14");
 }
-#[test]
-fn tmp_dump() {
-    let text: Vec<String> = all().iter().map(|c| serde_json::to_string_pretty(c).expect("x")).collect();
-    std::fs::write("/tmp/crdcheck/crds.yaml", text.join("\n---\n")).expect("x");
-}

@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use metallb_api::service::{FamilyPolicy, Ingress};
+use metallb_api::service::FamilyPolicy;
 use metallb_api::{IpFamilies, IpFamily, Service};
 
 use crate::allocator::{Allocator, Assignment};
 use crate::effect::{EventReason, Notice};
+use crate::keep::{Loss, Situation};
 use crate::pool_choice::{self, Pools, list};
-use crate::request;
-use crate::sharing::{Conflict, Terms};
+use crate::request::RequestError;
 
 /// What shall be with a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,10 +68,14 @@ pub(crate) fn adopt(
     allocator: &mut Allocator,
 ) -> Vec<Remark> {
     let mut case = Case::new(service, answered, pools, allocator);
-    if let Ok(families) = required_families(service)
-        && let Ok(kept) = case.keep(families)
-    {
-        case.record(kept);
+    match required_families(service) {
+        Ok(families) => {
+            if let Ok(kept) = case.now.keep(case.allocator, families) {
+                case.record(kept);
+            }
+        }
+        Err(Refusal::ClusterIpFamilies) => case.leave_untouched(),
+        Err(Refusal::NoClusterIp | Refusal::NotEnoughClusterIps) => {}
     }
     case.remarks
 }
@@ -100,39 +104,9 @@ enum Refusal {
     ClusterIpFamilies,
 }
 
-/// Why a Service cannot keep its addresses.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum Loss {
-    #[error("it is not one address, nor one of each family")]
-    Families,
-    #[error("the Service is {service} now")]
-    FamiliesChanged { service: IpFamilies },
-    #[error("no pool holds it")]
-    NotInPool,
-    #[error("pool {0:?} is not for this Service: its serviceAllocation says otherwise")]
-    NotAdmitted(String),
-    #[error(transparent)]
-    Conflict(Conflict),
-    #[error("pool {0:?} is asked for")]
-    OtherPoolAsked(String),
-    #[error("{} is asked for", list(.0))]
-    OtherAddressAsked(Vec<IpAddr>),
-}
-
-impl Loss {
-    /// Whether the Service itself asked for the change.
-    fn is_asked_for(&self) -> bool {
-        matches!(self, Self::OtherPoolAsked(_) | Self::OtherAddressAsked(_))
-    }
-}
-
 struct Case<'a> {
-    service: &'a Service,
-    answered: bool,
-    pools: &'a Pools,
+    now: Situation<'a>,
     allocator: &'a mut Allocator,
-    terms: Terms,
-    asked: Result<Option<Vec<IpAddr>>, request::RequestError>,
     status: Wanted,
     waiting: bool,
     remarks: Vec<Remark>,
@@ -141,12 +115,8 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn new(service: &'a Service, answered: bool, pools: &'a Pools, allocator: &'a mut Allocator) -> Self {
         Self {
-            service,
-            answered,
-            pools,
+            now: Situation::new(service, answered, pools),
             allocator,
-            terms: Terms::of(service),
-            asked: request::addresses(service),
             status: Wanted::AsHeld,
             waiting: false,
             remarks: Vec::new(),
@@ -154,7 +124,7 @@ impl<'a> Case<'a> {
     }
 
     fn refuse(&mut self, refusal: Refusal) {
-        let lost = self.current();
+        let lost = self.now.current(self.allocator);
         let reason = match refusal {
             Refusal::NoClusterIp => "the Service has no cluster IP",
             Refusal::NotEnoughClusterIps => "RequireDualStack needs two cluster IPs, the Service has one",
@@ -180,112 +150,49 @@ impl<'a> Case<'a> {
     /// else has one.
     fn leave_untouched(&mut self) {
         self.status = Wanted::Untouched;
-        let addresses = self.shown();
-        if self.allocator.holding(&self.service.key).is_some() || IpFamilies::of(&addresses).is_none() {
+        let addresses = self.now.shown();
+        if self.allocator.holding(&self.now.service.key).is_some() || IpFamilies::of(&addresses).is_none() {
             return;
         }
-        let contested = addresses.iter().any(|address| self.conflict(*address).is_some());
-        let origin = self.service.annotations.allocated_from_pool.as_deref();
-        if let (false, Ok(pool)) = (contested, self.owner(&addresses, origin)) {
+        let contested = addresses.iter().any(|address| self.now.conflict(*address, self.allocator).is_some());
+        let origin = self.now.service.annotations.allocated_from_pool.as_deref();
+        if let (false, Ok(pool)) = (contested, self.now.owner(&addresses, origin)) {
             self.record(Assignment { addresses, pool });
         }
     }
 
     /// Holds what it may keep.
     fn record(&mut self, kept: Assignment) {
-        let service = &self.service.key;
+        let service = &self.now.service.key;
         if self.allocator.holding(service).is_none_or(|held| held.addresses != kept.addresses) {
             let Assignment { addresses, pool } = kept.clone();
             self.remarks.push(Remark::Notice(Notice::Adopted { service: service.clone(), addresses, pool }));
         }
-        self.allocator.hold(service, kept, self.terms.clone());
+        self.allocator.hold(service, kept, self.now.terms.clone());
     }
 
     fn settle(&mut self, families: IpFamilies) {
-        let shown = self.shown();
-        if self.unparsable() || (!shown.is_empty() && IpFamilies::of(&shown).is_none()) {
+        let shown = self.now.shown();
+        if self.now.unparsable() || (!shown.is_empty() && IpFamilies::of(&shown).is_none()) {
             let message = "the families of the addresses in its status cannot be told".to_owned();
             self.event(EventReason::NoLbIpsFamily, message);
         }
-        let current = self.current();
-        match self.keep(families) {
+        let current = self.now.current(self.allocator);
+        match self.now.keep(self.allocator, families) {
             Ok(kept) => self.keep_on(kept, families),
             Err(loss) => {
                 if !current.is_empty() {
                     self.lose(&current, &loss);
                 }
-                self.allocator.release(&self.service.key);
+                self.allocator.release(&self.now.service.key);
                 self.allocate(families);
             }
         }
     }
 
-    /// C19 to C24: the first of what it has that it may keep.
-    fn keep(&self, families: IpFamilies) -> Result<Assignment, Loss> {
-        let held = self.allocator.holding(&self.service.key);
-        let in_memory = held.map(|held| (held.addresses.clone(), Some(held.pool.as_str())));
-        let shown = Some(self.shown()).filter(|shown| !shown.is_empty() && !self.unparsable());
-        // A pair whose second address is on its way counts as known, too.
-        let answered = self.answered
-            || held
-                .zip(shown.as_ref())
-                .is_some_and(|(held, shown)| shown.iter().all(|address| held.addresses.contains(address)));
-        let in_status = shown.map(|shown| (shown, self.service.annotations.allocated_from_pool.as_deref()));
-        let candidates = if answered { [in_memory, in_status] } else { [in_status, in_memory] };
-        let mut losses = Vec::new();
-        for (addresses, origin) in candidates.into_iter().flatten() {
-            match self.may_keep(&addresses, origin, families) {
-                Ok(pool) => return Ok(Assignment { addresses, pool }),
-                Err(loss) => losses.push((addresses, loss)),
-            }
-        }
-        // What counts is why it loses what it has.
-        let current = self.current();
-        let loss = losses.into_iter().find(|(addresses, _)| *addresses == current);
-        Err(loss.map_or(Loss::Families, |(_, loss)| loss))
-    }
-
-    /// The pool that lets it keep `addresses`, which once came from `origin`.
-    fn may_keep(
-        &self,
-        addresses: &[IpAddr],
-        origin: Option<&str>,
-        families: IpFamilies,
-    ) -> Result<String, Loss> {
-        let has = IpFamilies::of(addresses).ok_or(Loss::Families)?;
-        let half = has != IpFamilies::Dual && families == IpFamilies::Dual;
-        if has != families && !(half && self.service.family_policy == FamilyPolicy::PreferDualStack) {
-            return Err(Loss::FamiliesChanged { service: families });
-        }
-        let pool = self.owner(addresses, origin)?;
-        if let Some(conflict) = addresses.iter().find_map(|address| self.conflict(*address)) {
-            return Err(Loss::Conflict(conflict));
-        }
-        if let Some(asked) = request::pool(self.service).filter(|asked| *asked != pool) {
-            return Err(Loss::OtherPoolAsked(asked.to_owned()));
-        }
-        match &self.asked {
-            Ok(Some(asked)) if !same_set(asked, addresses) => Err(Loss::OtherAddressAsked(asked.clone())),
-            _ => Ok(pool),
-        }
-    }
-
-    /// C21: the pool that holds all of `addresses` and admits the Service. A
-    /// pool that exists but is not valid keeps what came from it: an edit gone
-    /// wrong takes no address away.
-    fn owner(&self, addresses: &[IpAddr], origin: Option<&str>) -> Result<String, Loss> {
-        let pool = self.pools.config.pool_of(addresses);
-        match (pool, origin.filter(|origin| self.pools.rejected.contains(*origin))) {
-            (Some(pool), _) if pool.admits(self.service) => Ok(pool.name.clone()),
-            (_, Some(origin)) => Ok(origin.to_owned()),
-            (Some(pool), None) => Err(Loss::NotAdmitted(pool.name.clone())),
-            (None, None) => Err(Loss::NotInPool),
-        }
-    }
-
     fn keep_on(&mut self, kept: Assignment, families: IpFamilies) {
         self.record(kept.clone());
-        match &self.asked {
+        match &self.now.asked {
             Err(error) => self.request_invalid(&error.clone()),
             // A request for one address is not completed by another: it would
             // not be what was asked for, and be taken away again by C24.
@@ -300,8 +207,8 @@ impl<'a> Case<'a> {
     fn complete(&mut self, mut kept: Assignment) {
         let &[address] = kept.addresses.as_slice() else { return };
         let other = IpFamily::of(address).other();
-        let pool = self.pools.config.pools.get(&kept.pool);
-        match pool.and_then(|pool| self.allocator.pick(pool, other, &self.terms)) {
+        let pool = self.now.pools.config.pools.get(&kept.pool);
+        match pool.and_then(|pool| self.allocator.pick(pool, other, &self.now.terms)) {
             Some(second) => {
                 kept.addresses.push(second);
                 self.event(EventReason::IpAllocated, format!("assigned the additional address {second}"));
@@ -316,16 +223,16 @@ impl<'a> Case<'a> {
     }
 
     fn allocate(&mut self, families: IpFamilies) {
-        let asked = match &self.asked {
+        let asked = match &self.now.asked {
             Ok(asked) => asked.clone(),
             Err(error) => return self.request_invalid(&error.clone()),
         };
         let chosen = pool_choice::choose(
-            self.service,
+            self.now.service,
             families,
             asked.as_deref(),
-            &self.terms,
-            self.pools,
+            &self.now.terms,
+            self.now.pools,
             self.allocator,
         );
         match chosen {
@@ -345,14 +252,14 @@ impl<'a> Case<'a> {
 
     fn allocated(&mut self, assignment: Assignment) {
         let Assignment { addresses, pool } = assignment.clone();
-        let service = self.service.key.clone();
+        let service = self.now.service.key.clone();
         self.remarks.push(Remark::Notice(Notice::Allocated { service, addresses, pool }));
-        self.allocator.hold(&self.service.key, assignment, self.terms.clone());
+        self.allocator.hold(&self.now.service.key, assignment, self.now.terms.clone());
     }
 
-    fn request_invalid(&mut self, error: &request::RequestError) {
+    fn request_invalid(&mut self, error: &RequestError) {
         self.event(EventReason::LoadBalancerFailed, format!("invalid request: {error}"));
-        if self.allocator.holding(&self.service.key).is_none() {
+        if self.allocator.holding(&self.now.service.key).is_none() {
             self.unassigned(error.to_string());
         }
     }
@@ -366,42 +273,19 @@ impl<'a> Case<'a> {
     }
 
     fn clear(&mut self, addresses: &[IpAddr], reason: String) {
-        self.allocator.release(&self.service.key);
+        self.allocator.release(&self.now.service.key);
         if !addresses.is_empty() {
-            let (service, addresses) = (self.service.key.clone(), addresses.to_vec());
+            let (service, addresses) = (self.now.service.key.clone(), addresses.to_vec());
             self.remarks.push(Remark::Notice(Notice::Cleared { service, addresses, reason }));
         }
     }
 
     fn unassigned(&mut self, reason: String) {
-        let service = self.service.key.clone();
+        let service = self.now.service.key.clone();
         self.remarks.push(Remark::Notice(Notice::Unassigned { service, reason }));
     }
 
     fn event(&mut self, reason: EventReason, message: String) {
         self.remarks.push(Remark::Event(reason, message));
     }
-
-    fn conflict(&self, address: IpAddr) -> Option<Conflict> {
-        self.allocator.keep_conflict(address, &self.service.key, &self.terms)
-    }
-
-    /// What it has: in memory, else in its status.
-    fn current(&self) -> Vec<IpAddr> {
-        self.allocator.holding(&self.service.key).map_or_else(|| self.shown(), |held| held.addresses.clone())
-    }
-
-    /// Whether its status has an entry that is no address (C17).
-    fn unparsable(&self) -> bool {
-        self.service.ingress.iter().any(|entry| matches!(entry, Ingress::Unparsable(_)))
-    }
-
-    /// The addresses in its status.
-    fn shown(&self) -> Vec<IpAddr> {
-        self.service.ingress_ips().collect()
-    }
-}
-
-fn same_set(a: &[IpAddr], b: &[IpAddr]) -> bool {
-    a.len() == b.len() && a.iter().all(|address| b.contains(address))
 }

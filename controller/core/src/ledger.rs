@@ -207,7 +207,6 @@ impl Ledger {
         let record = self.records.get_mut(key).expect("the Service at hand has a record");
         if let Some(held) = self.allocator.holding(key) {
             record.parting.extend(&held.addresses);
-            record.parting.extend(record.may_be_stored());
         }
         if record.carries_parting() {
             return self.retire(key, fresh);

@@ -11,6 +11,7 @@ mod controller;
 mod converge;
 mod effect;
 mod input;
+mod keep;
 mod ledger;
 mod pool_choice;
 mod record;

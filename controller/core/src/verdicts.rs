@@ -9,7 +9,9 @@ use crate::effect::Effect;
 /// The verdicts as they were published.
 #[derive(Debug, Default)]
 pub(crate) struct Verdicts {
-    published: BTreeMap<(Kind, String), Published>,
+    /// By kind and name. Files, unlike an API server, may hold a name twice:
+    /// the number tells the two apart.
+    published: BTreeMap<(Kind, String, usize), Published>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +30,14 @@ impl Verdicts {
         let mut published = BTreeMap::new();
         let mut effects = Vec::new();
         for verdict in verdicts {
-            let key = (verdict.kind, verdict.name.clone());
+            let mut key = (verdict.kind, verdict.name.clone(), 0);
+            while published.contains_key(&key) {
+                key.2 += 1;
+            }
             let now = Published {
                 generation: verdict.generation,
                 outcome: verdict.outcome.clone(),
-                observed: observed.get(&key).copied().flatten(),
+                observed: observed.get(&(verdict.kind, verdict.name.clone())).copied().flatten(),
             };
             let due = self.published.get(&key).is_none_or(|before| {
                 let wiped = now.observed != before.observed && now.observed != Some(now.generation);

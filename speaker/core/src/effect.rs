@@ -1,6 +1,7 @@
 //! Everything that a speaker can ask its shell to do.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use metallb_api::{NodeName, ServiceKey};
 
@@ -118,7 +119,29 @@ pub enum Notice {
         /// The MAC announced.
         mac: MacAddr,
     },
-    /// A packet or object that could not be used; the counters say how often.
+    /// A member came back under a new identity without having been missed:
+    /// its speaker was restarted, or it refuted a false suspicion.
+    MemberRestarted(NodeName),
+    /// The first members are known, or there are none: from now on this node
+    /// claims what it owns (W15).
+    Joined {
+        /// The members it knows, itself included.
+        members: Vec<NodeName>,
+    },
+    /// Somebody else says that an address of ours is his. At most once a second
+    /// for each address.
+    Conflict {
+        /// The address.
+        address: IpAddr,
+        /// Where the claim was heard.
+        interface: InterfaceId,
+        /// Who makes it.
+        mac: MacAddr,
+    },
+    /// This node was asleep: a timer ran this much too late. Its addresses are
+    /// announced again.
+    Paused(Duration),
+    /// The custom resources were judged.
     ConfigLoaded {
         /// Pools in force.
         pools: usize,
@@ -150,6 +173,8 @@ pub enum WithdrawReason {
     SharedIpWithServiceSelector,
     /// D8
     NoMatchingAdvertisement,
+    /// D44, W18: none of the interfaces that the advertisements name exists here.
+    InterfaceMissing,
     /// The speaker is leaving.
     Leaving,
 }
@@ -168,6 +193,7 @@ impl WithdrawReason {
             Self::NotOwner => "notOwner",
             Self::SharedIpWithServiceSelector => "sharedIPWithServiceSelector",
             Self::NoMatchingAdvertisement => "noMatchingAdvertisement",
+            Self::InterfaceMissing => "interfaceMissing",
             Self::Leaving => "leaving",
         }
     }

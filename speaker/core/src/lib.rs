@@ -7,12 +7,31 @@
 
 #![forbid(unsafe_code)]
 
+mod announcements;
+mod askers;
+mod cluster;
+mod counters;
 mod effect;
+mod election;
+mod eligibility;
+mod envelope;
+mod gate;
+mod gratuitous;
+mod handover;
 mod input;
 mod interface;
+mod membership;
+mod owners;
+mod pacing;
+mod random;
+mod responder;
 mod speaker;
 
+pub use announcements::{Announcement, InterfaceSet};
+pub use counters::{AddressCounters, Counters, MAX_COUNTED_ADDRESSES};
 pub use effect::{Effect, EventReason, EventType, Notice, WithdrawReason};
+pub use envelope::GossipRejection;
 pub use input::{Input, Peer};
 pub use interface::{Interface, InterfaceId, MacAddr};
-pub use speaker::{Settings, Speaker};
+pub use responder::DropReason;
+pub use speaker::{NotReady, Settings, Speaker};

@@ -67,9 +67,19 @@ impl Aggregation {
 
     /// The Event that an occurrence makes, or one that it adds to. `None` if
     /// its object has had too many of late.
-    pub fn add(&mut self, now: Instant, date: Timestamp, occurrence: Occurrence) -> Option<(EventKey, Event)> {
+    pub fn add(
+        &mut self,
+        now: Instant,
+        date: Timestamp,
+        occurrence: Occurrence,
+    ) -> Option<(EventKey, Event)> {
         if !self.spend(now, &occurrence.uid) {
-            tracing::debug!(op = "event", reason = occurrence.reason, name = occurrence.name, "too many Events");
+            tracing::debug!(
+                op = "event",
+                reason = occurrence.reason,
+                name = occurrence.name,
+                "too many Events"
+            );
             return None;
         }
         let is_warning = occurrence.is_warning;

@@ -109,7 +109,9 @@ fn level_name(level: Level) -> &'static str {
 
 /// A dependency's file without the place it was unpacked to.
 fn short_path(path: &str) -> &str {
-    path.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/')).map_or(path, |(_, rest)| rest)
+    path.split_once("/registry/src/")
+        .and_then(|(_, rest)| rest.split_once('/'))
+        .map_or(path, |(_, rest)| rest)
 }
 
 #[cfg(test)]

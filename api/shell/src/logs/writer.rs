@@ -59,7 +59,8 @@ fn write_out(entries: &Receiver<Entry>, dropped: &AtomicU64, out: &mut dyn Write
         match dropped.swap(0, Ordering::Relaxed) {
             0 => {}
             count => {
-                let _ = writeln!(out, "{{\"level\":\"warn\",\"dropped\":{count},\"msg\":\"log lines dropped\"}}");
+                let _ =
+                    writeln!(out, "{{\"level\":\"warn\",\"dropped\":{count},\"msg\":\"log lines dropped\"}}");
             }
         }
     }

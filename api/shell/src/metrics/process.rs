@@ -21,11 +21,17 @@ impl Default for Process {
     fn default() -> Self {
         let gauge = |name: &str, help: &str| Gauge::new(name, help).expect("the name is a valid one");
         Self {
-            cpu: Counter::new("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.")
-                .expect("the name is a valid one"),
+            cpu: Counter::new(
+                "process_cpu_seconds_total",
+                "Total user and system CPU time spent in seconds.",
+            )
+            .expect("the name is a valid one"),
             resident: gauge("process_resident_memory_bytes", "Resident memory size in bytes."),
             virtual_size: gauge("process_virtual_memory_bytes", "Virtual memory size in bytes."),
-            start: gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds."),
+            start: gauge(
+                "process_start_time_seconds",
+                "Start time of the process since unix epoch in seconds.",
+            ),
             open_files: gauge("process_open_fds", "Number of open file descriptors."),
         }
     }
@@ -108,7 +114,10 @@ mod tests {
     fn a_name_with_spaces_and_parentheses_is_skipped() {
         let text = "7 (a) b (c) S 1 7 7 0 -1 0 0 0 0 0 150 50 0 0 20 0 4 0 12345 4096 3 18446744073709551615";
         let stat = parse_stat(text).expect("it is a whole line");
-        assert_eq!((stat.cpu_ticks, stat.start_ticks, stat.virtual_bytes, stat.resident_pages), (200.0, 12_345.0, 4_096.0, 3.0));
+        assert_eq!(
+            (stat.cpu_ticks, stat.start_ticks, stat.virtual_bytes, stat.resident_pages),
+            (200.0, 12_345.0, 4_096.0, 3.0)
+        );
         assert_eq!(parse_stat("7 (short) S 1"), None);
     }
 }

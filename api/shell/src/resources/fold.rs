@@ -119,7 +119,13 @@ impl Fold {
             let name = advertisement.metadata.name.clone().unwrap_or_default();
             ((Kind::L2Advertisement, name), json(serde_json::to_value(&advertisement.status)))
         });
-        Some(pools.chain(advertisements).collect())
+        let mut statuses: Statuses = pools.chain(advertisements).collect();
+        let undecodable = undecodable(Kind::IPAddressPool, &self.pools)
+            .chain(undecodable(Kind::L2Advertisement, &self.advertisements));
+        for bad in undecodable {
+            statuses.entry((bad.kind, bad.name)).or_insert(Value::Null);
+        }
+        Some(statuses)
     }
 }
 
@@ -130,4 +136,85 @@ fn undecodable<V: Clone + PartialEq>(kind: Kind, table: &Table<V>) -> impl Itera
         generation: problem.generation,
         error: problem.error.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use metallb_api::crd::{
+        IPAddressPoolSpec, IPAddressPoolStatus, L2AdvertisementSpec, ServiceAllocationSpec,
+    };
+
+    use super::*;
+    use crate::watch::{self, ObjectKey, Seen};
+
+    fn pool(generation: i64, assigned: i64) -> IPAddressPool {
+        let mut pool = IPAddressPool::new("pool", IPAddressPoolSpec::default());
+        pool.metadata.generation = Some(generation);
+        pool.status = Some(IPAddressPoolStatus { assigned_ipv4: assigned, ..IPAddressPoolStatus::default() });
+        pool
+    }
+
+    fn seen<V>(name: &str, object: Result<V, &str>) -> Seen<V> {
+        let key = ObjectKey { namespace: "metallb-system".to_owned(), name: name.to_owned() };
+        let object = object.map_err(|error| watch::Undecodable { generation: 3, error: error.to_owned() });
+        Seen { key, object }
+    }
+
+    fn listed(pools: Vec<Seen<IPAddressPool>>) -> Fold {
+        let mut fold = Fold::default();
+        fold.apply(Item::Pool(Change::List(pools)));
+        assert!(fold.changed().is_none(), "the advertisements are not known yet");
+        let advertisement = L2Advertisement::new("l2", L2AdvertisementSpec::default());
+        fold.apply(Item::Advertisement(Change::List(vec![seen("l2", Ok(advertisement))])));
+        fold
+    }
+
+    #[test]
+    fn w49_a_change_of_status_alone_is_no_input() {
+        let mut fold = listed(vec![seen("pool", Ok(pool(1, 0)))]);
+        assert_eq!(fold.changed().expect("everything is listed").pools.len(), 1);
+        fold.apply(Item::Pool(Change::Applied(seen("pool", Ok(pool(1, 5))))));
+        assert!(fold.changed().is_none());
+        let status =
+            &fold.statuses().expect("everything is listed")[&(Kind::IPAddressPool, "pool".to_owned())];
+        assert_eq!(status["assignedIPv4"], 5);
+        fold.apply(Item::Pool(Change::Applied(seen("pool", Ok(pool(2, 5))))));
+        assert!(fold.changed().is_some(), "the spec is another one");
+        fold.apply(Item::Pool(Change::List(vec![seen("pool", Ok(pool(2, 6)))])));
+        assert!(fold.changed().is_none(), "a list that says the same");
+        fold.apply(Item::Pool(Change::List(Vec::new())));
+        assert!(fold.changed().expect("the pool is gone").pools.is_empty());
+    }
+
+    #[test]
+    fn a18_namespaces_are_waited_for_only_if_a_pool_needs_them() {
+        let mut pinned = pool(1, 0);
+        let selectors = vec![k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector::default()];
+        pinned.spec.service_allocation = Some(ServiceAllocationSpec {
+            namespace_selectors: selectors,
+            ..ServiceAllocationSpec::default()
+        });
+        let mut fold = listed(vec![seen("pool", Ok(pinned))]);
+        assert!(fold.needs_namespaces() && fold.changed().is_none());
+        let namespace = Namespace { name: "default".to_owned(), labels: [].into() };
+        fold.apply(Item::Namespace(Change::List(vec![seen("default", Ok(namespace))])));
+        assert_eq!(fold.changed().expect("all is known").namespaces.len(), 1);
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_read_is_named_and_the_rest_stands() {
+        let mut fold =
+            listed(vec![seen("bad", Err("addresses: expected a list")), seen("pool", Ok(pool(1, 0)))]);
+        let resources = fold.changed().expect("everything is listed");
+        assert_eq!(resources.pools.len(), 1);
+        let [bad] = resources.undecodable.as_slice() else { panic!("one is bad: {resources:?}") };
+        assert_eq!((bad.kind, bad.name.as_str(), bad.generation), (Kind::IPAddressPool, "bad", 3));
+        let statuses = fold.statuses().expect("everything is listed");
+        assert_eq!(statuses[&(Kind::IPAddressPool, "bad".to_owned())], Value::Null);
+        fold.apply(Item::Pool(Change::Applied(seen("pool", Err("worse")))));
+        let resources = fold.changed().expect("another one went bad");
+        assert_eq!((resources.pools.len(), resources.undecodable.len()), (0, 2));
+        fold.apply(Item::Pool(Change::Applied(seen("pool", Ok(pool(1, 0))))));
+        assert_eq!(fold.changed().expect("it is good again").pools.len(), 1);
+    }
 }

@@ -63,7 +63,13 @@ impl<V: Clone + PartialEq> Table<V> {
                     return false;
                 }
                 let ObjectKey { namespace, name } = &key;
-                tracing::warn!(op = "watch", namespace, name, error = problem.error, "an object cannot be read");
+                tracing::warn!(
+                    op = "watch",
+                    namespace,
+                    name,
+                    error = problem.error,
+                    "an object cannot be read"
+                );
                 self.undecodable.insert(key, problem);
                 true
             }
@@ -76,8 +82,7 @@ impl<V: Clone + PartialEq> Table<V> {
         self.is_listed
     }
 
-    /// The objects that can be read, by namespace and name.
-    #[must_use]
+    /// The objects in their last readable version, by namespace and name.
     pub fn objects(&self) -> Values<'_, ObjectKey, V> {
         self.objects.values()
     }

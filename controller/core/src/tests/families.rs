@@ -3,7 +3,7 @@
 use metallb_api::service::{FamilyPolicy, Ingress};
 use metallb_api::{IpFamily, Service};
 
-use super::world::{World, carrying, dual, ip, lb, lb6, lb_with, pool};
+use super::world::{World, carrying, dual, ip, lb, lb_with, lb6, pool};
 
 const PREFER: FamilyPolicy = FamilyPolicy::PreferDualStack;
 const REQUIRE: FamilyPolicy = FamilyPolicy::RequireDualStack;
@@ -30,7 +30,13 @@ fn c42_c43_c44_which_pool_serves_a_dual_stack_service() {
         ("both before primary", all(), PREFER, nothing(), "10.1.0.0,fd01::"),
         ("all or nothing", all(), REQUIRE, nothing(), "10.1.0.0,fd01::"),
         ("H52", vec![pool("a", &[six]), pool("b", &[four])], PREFER, nothing(), "10.0.0.0"),
-        ("H53", vec![pool("a", &[four]), pool("b", &[six])], PREFER, Box::new(primary(IpFamily::V6)), "fd00::"),
+        (
+            "H53",
+            vec![pool("a", &[four]), pool("b", &[six])],
+            PREFER,
+            Box::new(primary(IpFamily::V6)),
+            "fd00::",
+        ),
         ("secondary", vec![pool("a", &[six])], PREFER, nothing(), "fd00::"),
         ("C42", vec![pool("a", &[four]), pool("b", &[six])], REQUIRE, nothing(), ""),
         ("C44 both", all(), PREFER, Box::new(from("c")), "10.1.0.0,fd01::"),
@@ -138,7 +144,7 @@ fn c46_family_changed() {
             world.apply(carrying(make(), vips, "a"));
             let cleared = world.reasons("s").contains(&"ClearAssignment");
             assert_eq!(cleared, !kept, "{vips:?} {:?}", world.service("s"));
-            assert_eq!(world.vips("s").contains('1'), kept, "{vips:?} {:?}", world.service("s"));
+            assert_eq!(world.vips("s").starts_with(vips[0]), kept, "{vips:?} {:?}", world.service("s"));
         }
     }
 }
@@ -148,7 +154,10 @@ fn c25_c45_h54_the_second_family_is_added_when_the_pool_gets_it() {
     let mut world = World::new(vec![pool("a", &["10.0.0.0/30"])]);
     world.apply(lb("first"));
     world.apply(dual("s", PREFER));
-    assert_eq!((world.vips("s").as_str(), world.reasons("s")), ("10.0.0.1", vec!["IPAllocated", "AdditionalAssignFailed"]));
+    assert_eq!(
+        (world.vips("s").as_str(), world.reasons("s")),
+        ("10.0.0.1", vec!["IPAllocated", "AdditionalAssignFailed"])
+    );
     // H56: another pool does not attract it, not even for the second address.
     world.tell_pools(vec![pool("a", &["10.0.0.0/30"]), pool("b", &["10.1.0.0/30", "fd01::/64"])]);
     assert_eq!((world.vips("s").as_str(), world.reasons("s")), ("10.0.0.1", vec![]));
@@ -177,8 +186,7 @@ fn c25_the_second_family_comes_when_somebody_frees_it() {
 #[test]
 fn c25_a_request_for_one_address_is_not_completed() {
     let mut world = World::new(vec![pool("a", &["10.0.0.0/30", "fd00::/64"])]);
-    let asking =
-        |service: &mut Service| service.annotations.load_balancer_ips = Some("10.0.0.2".to_owned());
+    let asking = |service: &mut Service| service.annotations.load_balancer_ips = Some("10.0.0.2".to_owned());
     world.apply(lb_with("s", asking));
     world.edit("s", |service| {
         let dual = dual("s", PREFER);

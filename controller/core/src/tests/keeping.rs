@@ -1,5 +1,6 @@
 //! What keeps, changes and loses an address (C60 to C69a).
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use metallb_api::Service;
 use metallb_api::config::Kind;
 use metallb_api::crd::IPAddressPool;
@@ -45,7 +46,10 @@ fn c61_to_c66_pool_changes() {
         ),
         (
             "C65 pinned elsewhere",
-            vec![pinned("a", &["10.0.0.0/30"], |allocation| allocation.namespaces = vec!["x".to_owned()]), z()],
+            vec![
+                pinned("a", &["10.0.0.0/30"], |allocation| allocation.namespaces = vec!["x".to_owned()]),
+                z(),
+            ],
             "10.9.0.0",
             "z",
         ),
@@ -67,7 +71,7 @@ fn c61_to_c66_pool_changes() {
         world.apply(lb("s"));
         world.reasons("s");
         world.tell_pools(after);
-        assert_eq!((world.vips("s").as_str(), world.from_pool("s")), (vips, Some(from)), "{name}");
+        assert_eq!((world.vips("s").as_str(), world.origin("s")), (vips, Some(from)), "{name}");
         let reasons = world.reasons("s");
         if vips == "10.0.0.0" {
             assert!(reasons.is_empty(), "{name}: {reasons:?}");
@@ -83,7 +87,7 @@ fn c61_to_c66_pool_changes() {
 fn c65_labels_of_the_service_change() {
     let mut world = World::new(vec![
         pinned("a", &["10.0.0.0/30"], |allocation| {
-            allocation.service_selectors = vec![k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector {
+            allocation.service_selectors = vec![LabelSelector {
                 match_labels: Some(labels(&[("tier", "web")])),
                 match_expressions: None,
             }];
@@ -103,7 +107,7 @@ fn c11_c69_h40_type_change_and_deletion_release() {
         world.apply(lb(name));
     }
     world.edit("1", |service| service.is_load_balancer = false);
-    assert_eq!((world.vips("1").as_str(), world.from_pool("1")), ("", None));
+    assert_eq!((world.vips("1").as_str(), world.origin("1")), ("", None));
     assert_eq!(world.vips("2"), "10.0.0.0");
     world.delete("2");
     assert_eq!(world.vips("3"), "10.0.0.0");
@@ -117,7 +121,7 @@ fn c11_h94_what_an_earlier_life_left_is_cleared() {
     let mut world = World::new(vec![pool("a", &["10.0.0.0/30"])]);
     world.put(carrying(lb_with("s", |service| service.is_load_balancer = false), &["10.0.0.0"], "a"));
     world.tell_all();
-    assert_eq!((world.vips("s").as_str(), world.from_pool("s"), world.writes), ("", None, 1));
+    assert_eq!((world.vips("s").as_str(), world.origin("s"), world.writes), ("", None, 1));
 }
 
 #[test]
@@ -129,7 +133,7 @@ fn c12_h43_h44_pools_are_deleted() {
     assert!(!world.usage.contains_key("a"), "C84");
     world.reasons("s");
     world.tell_pools(Vec::new());
-    assert_eq!((world.vips("s").as_str(), world.from_pool("s")), ("", None));
+    assert_eq!((world.vips("s").as_str(), world.origin("s")), ("", None));
     assert_eq!(world.reasons("s"), ["ClearAssignment", "AllocationFailed"]);
     world.tell_pools(vec![pool("b", &["10.1.0.0/30"])]);
     assert_eq!(world.vips("s"), "10.1.0.0");
@@ -150,7 +154,7 @@ fn c69a_w33_a_service_that_leaves_our_class_is_released() {
         service.is_load_balancer = false;
         service.load_balancer_class = None;
     });
-    assert_eq!((world.vips("leaves").as_str(), world.from_pool("leaves")), ("", None));
+    assert_eq!((world.vips("leaves").as_str(), world.origin("leaves")), ("", None));
     assert_eq!(world.vips("waits"), "10.0.0.0");
     // Taken over by another class, with what that one wrote.
     world.edit("waits", |service| {
@@ -193,11 +197,13 @@ fn an_edit_gone_wrong_takes_no_address_away() {
     world.apply(lb("newer"));
     assert_eq!(world.writes, 0);
     assert_eq!((world.vips("s").as_str(), world.vips("newer").as_str()), ("10.0.0.0", ""));
-    assert!(world.controller.rejected().iter().any(|(kind, name, _)| *kind == Kind::IPAddressPool && name == "a"));
+    assert!(
+        world.controller.rejected().iter().any(|(kind, name, _)| *kind == Kind::IPAddressPool && name == "a")
+    );
     // Another pool with these addresses takes the Services over, and respects
     // what they hold.
     world.tell_pools(vec![pool("a", &["10.0.0.0/30x"]), pool("b", &["10.0.0.0/30"])]);
-    assert_eq!((world.vips("s").as_str(), world.from_pool("s")), ("10.0.0.0", Some("b")));
+    assert_eq!((world.vips("s").as_str(), world.origin("s")), ("10.0.0.0", Some("b")));
     assert_eq!((world.vips("new").as_str(), world.vips("newer").as_str()), ("10.0.0.1", "10.0.0.2"));
 }
 
@@ -224,11 +230,8 @@ fn a_service_made_again_under_its_name_is_another_one() {
     assert_eq!(world.vips("s"), "10.0.0.1");
     world.apply(lb_with("s", |service| service.uid = "another".to_owned()));
     assert_eq!(world.vips("s"), "10.0.0.0");
-    let uids: Vec<String> = world
-        .controller
-        .assignments()
-        .map(|assigned| world.store[assigned.service].uid.clone())
-        .collect();
+    let uids: Vec<String> =
+        world.controller.assignments().map(|assigned| world.store[assigned.service].uid.clone()).collect();
     assert_eq!(uids, ["another"]);
 }
 
@@ -242,7 +245,9 @@ fn the_last_write_wins_over_one_that_is_still_on_its_way() {
         .on_their_way
         .iter()
         .map(|effect| match effect {
-            Effect::WriteService { resource_version, addresses, .. } => (resource_version.clone(), addresses.len()),
+            Effect::WriteService { resource_version, addresses, .. } => {
+                (resource_version.clone(), addresses.len())
+            }
             other => panic!("only writes are held back, not {other:?}"),
         })
         .collect();

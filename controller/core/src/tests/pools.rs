@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::world::{World, labels, lb, lb6, lb_with, namespace, pinned, pool, pool_with};
+use super::world::{World, labels, lb, lb_with, lb6, namespace, pinned, pool, pool_with};
 
 fn selector(pairs: &[(&str, &str)]) -> LabelSelector {
     LabelSelector { match_labels: Some(labels(pairs)), match_expressions: None }
@@ -18,7 +18,8 @@ fn served(world: &mut World, count: usize) -> Vec<String> {
 
 #[test]
 fn c33_ranges_as_written_addresses_ascending() {
-    let mut world = World::new(vec![pool("a", &["10.0.0.9-10.0.0.10", "fd00::/64", "10.0.0.0/31", "10.0.0.5/32"])]);
+    let mut world =
+        World::new(vec![pool("a", &["10.0.0.9-10.0.0.10", "fd00::/64", "10.0.0.0/31", "10.0.0.5/32"])]);
     assert_eq!(served(&mut world, 6), ["10.0.0.9", "10.0.0.10", "10.0.0.0", "10.0.0.1", "10.0.0.5", ""]);
     world.delete("3");
     assert_eq!(world.vips("6"), "10.0.0.0");
@@ -28,10 +29,8 @@ fn c33_ranges_as_written_addresses_ascending() {
 
 #[test]
 fn c33_the_highest_addresses_of_all() {
-    let mut world = World::new(vec![pool(
-        "a",
-        &["255.255.255.254/31", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe/127"],
-    )]);
+    let mut world =
+        World::new(vec![pool("a", &["255.255.255.254/31", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe/127"])]);
     assert_eq!(served(&mut world, 3), ["255.255.255.254", "255.255.255.255", ""]);
     for name in ["x", "y", "z"] {
         world.apply(lb6(name));
@@ -43,8 +42,10 @@ fn c33_the_highest_addresses_of_all() {
 #[test]
 fn a14_h71_h79_buggy_addresses_are_skipped() {
     let careful = |addresses: &[&str]| pool_with("a", addresses, |spec| spec.avoid_buggy_ips = true);
-    let mut world =
-        World::new(vec![careful(&["10.0.0.254-10.0.1.1", "10.0.2.0/31", "10.0.3.255-10.0.4.0"]), pool("b", &["10.1.0.0/32"])]);
+    let mut world = World::new(vec![
+        careful(&["10.0.0.254-10.0.1.1", "10.0.2.0/31", "10.0.3.255-10.0.4.0"]),
+        pool("b", &["10.1.0.0/32"]),
+    ]);
     assert_eq!(served(&mut world, 5), ["10.0.0.254", "10.0.1.1", "10.0.2.1", "10.1.0.0", ""]);
     world.apply(lb_with("x", |service| service.annotations.load_balancer_ips = Some("10.0.2.0".to_owned())));
     assert_eq!(world.vips("x"), "");
@@ -74,15 +75,14 @@ fn c35_pinned_before_unpinned_then_priority_then_name() {
     ]);
     assert_eq!(
         served(&mut world, 9),
-        [
-            "10.0.4.1", "10.0.3.1", "10.0.5.1", "10.0.2.1", "10.0.6.1", "10.0.7.1", "10.0.1.1", "10.0.9.1", "",
-        ]
+        ["10.0.4.1", "10.0.3.1", "10.0.5.1", "10.0.2.1", "10.0.6.1", "10.0.7.1", "10.0.1.1", "10.0.9.1", "",]
     );
 }
 
 #[test]
 fn c36_h74_who_is_admitted() {
-    let by_name = || pinned("p", &["10.0.0.0/24"], |allocation| allocation.namespaces = vec!["shop".to_owned()]);
+    let by_name =
+        || pinned("p", &["10.0.0.0/24"], |allocation| allocation.namespaces = vec!["shop".to_owned()]);
     let by_label = || {
         pinned("p", &["10.0.0.0/24"], |allocation| {
             allocation.namespace_selectors = vec![selector(&[("team", "blue")])];
@@ -157,7 +157,12 @@ fn h45_to_h49_h97_pinned_pools_by_priority() {
             allocation.priority = priority;
         })
     };
-    let mut world = World::new(vec![shop("a", 1, None), shop("b", 2, Some(20)), shop("c", 3, Some(10)), pool("d", &["10.0.4.1/32"])]);
+    let mut world = World::new(vec![
+        shop("a", 1, None),
+        shop("b", 2, Some(20)),
+        shop("c", 3, Some(10)),
+        pool("d", &["10.0.4.1/32"]),
+    ]);
     world.apply(lb("elsewhere/0"));
     assert_eq!(world.vips("elsewhere/0"), "10.0.4.1");
     for (name, vip) in [("1", "10.0.3.1"), ("2", "10.0.2.1"), ("3", "10.0.1.1"), ("4", "")] {
@@ -170,7 +175,8 @@ fn h45_to_h49_h97_pinned_pools_by_priority() {
 #[test]
 fn h75_a_named_pool_until_it_is_exhausted() {
     let mut world = World::new(vec![pool("a", &["10.0.0.0/31"]), pool("b", &["10.1.0.0/24"])]);
-    let asking = |name: &str| lb_with(name, |service| service.annotations.address_pool = Some("a".to_owned()));
+    let asking =
+        |name: &str| lb_with(name, |service| service.annotations.address_pool = Some("a".to_owned()));
     for name in ["1", "2", "3"] {
         world.apply(asking(name));
     }

@@ -2,7 +2,7 @@
 
 use metallb_api::service::FamilyPolicy;
 
-use super::world::{World, dual, lb, lb6, lb_with, pool, pool_with};
+use super::world::{World, dual, lb, lb_with, lb6, pool, pool_with};
 
 fn two_pools() -> World {
     World::new(vec![
@@ -99,7 +99,7 @@ fn c32_explicit_address_and_pool_must_agree() {
 fn c34_c38_pool_annotation_ignores_auto_assign() {
     let mut world = two_pools();
     world.apply(lb_with("s", |service| service.annotations.address_pool = Some("manual".to_owned())));
-    assert_eq!((world.vips("s").as_str(), world.from_pool("s")), ("10.1.0.0", Some("manual")));
+    assert_eq!((world.vips("s").as_str(), world.origin("s")), ("10.1.0.0", Some("manual")));
     world.apply(lb_with("x", |service| service.annotations.load_balancer_ips = Some("10.1.0.3".to_owned())));
     assert_eq!(world.vips("x"), "10.1.0.3");
 }
@@ -108,7 +108,7 @@ fn c34_c38_pool_annotation_ignores_auto_assign() {
 fn c34_unknown_pool_fails() {
     let mut world = two_pools();
     world.apply(lb_with("s", |service| service.annotations.address_pool = Some("nowhere".to_owned())));
-    assert_eq!((world.vips("s").as_str(), world.from_pool("s")), ("", None));
+    assert_eq!((world.vips("s").as_str(), world.origin("s")), ("", None));
     assert_eq!(world.reasons("s"), ["AllocationFailed"]);
     // The pool turns up.
     let mut pools = world.resources.pools.clone();

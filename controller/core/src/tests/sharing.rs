@@ -32,9 +32,14 @@ fn c50_c51_c52_c55_who_may_share() {
         ("other protocol", |_| {}, |b| b.ports = vec![port("UDP", 80)], true),
         ("other key", |_| {}, |b| b.annotations.allow_shared_ip = Some("other".to_owned()), false),
         ("no key", |_| {}, |b| b.annotations.allow_shared_ip = None, false),
-        ("empty keys", |a| a.annotations.allow_shared_ip = Some(String::new()), |b| {
-            b.annotations.allow_shared_ip = Some(String::new());
-        }, false),
+        (
+            "empty keys",
+            |a| a.annotations.allow_shared_ip = Some(String::new()),
+            |b| {
+                b.annotations.allow_shared_ip = Some(String::new());
+            },
+            false,
+        ),
         ("cluster and local", |_| {}, |b| local(b, &[("app", "x")]), false),
         ("cluster and local without selector", |_| {}, |b| local(b, &[]), true),
         ("local, same pods", |a| local(a, &[("app", "x")]), |b| local(b, &[("app", "x")]), true),
@@ -90,7 +95,8 @@ fn c53_the_only_user_may_change_anything() {
 
 #[test]
 fn c54_h72_one_of_several_loses_the_address_by_its_own_change() {
-    let changes: [(&str, fn(&mut Service), bool); 5] = [
+    type Change = fn(&mut Service);
+    let changes: [(&str, Change, bool); 5] = [
         ("key", |service| service.annotations.allow_shared_ip = Some("other".to_owned()), false),
         ("backends", |service| local(service, &[("app", "x")]), false),
         ("port of the other", |service| service.ports = vec![port("TCP", 80)], false),
@@ -128,6 +134,26 @@ fn h42_policies_and_selectors_change_one_after_the_other() {
     assert_eq!(held(&world), (false, true));
     world.edit("second", |service| service.selector = labels(&[("app", "y")]));
     assert_eq!(held(&world), (true, true));
+}
+
+#[test]
+fn c50_an_address_that_is_asked_for_can_be_shared() {
+    let mut world = World::new(vec![pool("a", &["10.0.0.0/30"])]);
+    for (name, key, number, vips) in [
+        ("1", "key", 80, "10.0.0.2"),
+        ("2", "key", 443, "10.0.0.2"),
+        ("3", "key", 80, ""),
+        ("4", "no", 81, ""),
+    ] {
+        let mut service = sharing(name, key, number);
+        service.annotations.load_balancer_ips = Some("10.0.0.2".to_owned());
+        world.apply(service);
+        assert_eq!(world.vips(name), vips, "{name}");
+    }
+    let message = world.events.last().map(|(_, _, message)| message.clone()).unwrap_or_default();
+    assert!(message.contains("10.0.0.2 is used by default/1"), "{message}");
+    world.delete("1");
+    assert_eq!((world.vips("3").as_str(), world.vips("4").as_str()), ("10.0.0.2", ""));
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(super) struct World {
     pub(super) usage: BTreeMap<String, PoolUsage>,
     pub(super) usage_writes: usize,
     pub(super) verdicts: Vec<Verdict>,
+    /// The addresses of the latest write asked for, landed or not.
+    asked_for: BTreeMap<ServiceKey, Vec<IpAddr>>,
     revision: u64,
 }
 
@@ -51,6 +53,7 @@ impl World {
             usage: BTreeMap::new(),
             usage_writes: 0,
             verdicts: Vec::new(),
+            asked_for: BTreeMap::new(),
             revision: 100,
         }
     }
@@ -59,6 +62,8 @@ impl World {
     pub(super) fn restart(&mut self, settings: Settings) {
         self.controller = Controller::new(settings);
         self.on_their_way.clear();
+        self.asked_for.clear();
+        self.usage.clear();
         self.forget_what_was_said();
         self.writes = 0;
         self.tell_resources();
@@ -133,7 +138,7 @@ impl World {
     }
 
     /// The stored annotation C72.
-    pub(super) fn from_pool(&self, name: &str) -> Option<&str> {
+    pub(super) fn origin(&self, name: &str) -> Option<&str> {
         self.service(name).annotations.allocated_from_pool.as_deref()
     }
 
@@ -158,6 +163,11 @@ impl World {
     }
 
     fn carry_out(&mut self, effect: Effect) -> Option<Service> {
+        self.check_in_pool(&effect);
+        self.check_unique(&effect);
+        if let Effect::WriteService { service, addresses, .. } = &effect {
+            self.asked_for.insert(service.clone(), addresses.clone());
+        }
         match effect {
             Effect::WriteService { .. } if self.hold_writes => self.on_their_way.push_back(effect),
             Effect::WriteService { .. } => return self.write(&effect),
@@ -184,27 +194,58 @@ impl World {
         if stored.resource_version != *resource_version || stored.uid != *uid {
             return None;
         }
-        self.check_safety(&stored, addresses);
         stored.ingress = addresses.iter().map(|address| Ingress::Ip(*address)).collect();
         stored.annotations.allocated_from_pool.clone_from(pool);
         self.writes += 1;
         Some(self.put(stored))
     }
 
-    /// S1 and S2 for every address that a write adds.
-    fn check_safety(&self, service: &Service, addresses: &[IpAddr]) {
-        let added = addresses.iter().filter(|address| service.ingress_ips().all(|shown| shown != **address));
-        for address in added {
-            let config = self.controller.config();
-            let pool = config.pool_of(&[*address]).expect("S2: an address of no pool is written");
-            assert!(pool.admits(service), "S2: {address} of {} for {}", pool.name, service.key);
-            for other in self.store.values().filter(|other| other.key != service.key) {
-                if other.ingress_ips().any(|shown| shown == *address) {
-                    assert!(may_share(service, other), "S1: {address} for {} and {}", service.key, other.key);
+    /// S2 for every address that a write adds, in the configuration it comes from.
+    fn check_in_pool(&self, effect: &Effect) {
+        let Effect::WriteService { service, addresses, pool: Some(pool), .. } = effect else { return };
+        let Some(service) = self.store.get(service) else { return };
+        for address in added(service, addresses) {
+            let owner = self
+                .controller
+                .config()
+                .pool_of(&[address])
+                .expect("S2: only a pool's addresses are written");
+            assert!(
+                owner.name == *pool && owner.admits(service),
+                "S2: {address} of {} for {}",
+                owner.name,
+                service.key
+            );
+        }
+    }
+
+    /// S1 for every address that is granted, against all that is stored or on its
+    /// way. (An edit of one that shares can break it later, for a moment.)
+    fn check_unique(&self, effect: &Effect) {
+        let Effect::WriteService { service, addresses, .. } = effect else { return };
+        let Some(service) = self.store.get(service) else { return };
+        let known = self.asked_for.get(&service.key).cloned().unwrap_or_default();
+        for address in added(service, addresses).into_iter().filter(|address| !known.contains(address)) {
+            let stored =
+                self.store.values().filter(|other| other.ingress_ips().any(|shown| shown == address));
+            let coming = self.on_their_way.iter().filter_map(|effect| match effect {
+                Effect::WriteService { service, resource_version, addresses, .. } => {
+                    let other = self.store.get(service)?;
+                    (other.resource_version == *resource_version && addresses.contains(&address))
+                        .then_some(other)
                 }
+                _ => None,
+            });
+            for other in stored.chain(coming).filter(|other| other.key != service.key) {
+                assert!(may_share(service, other), "S1: {address} for {} and {}", service.key, other.key);
             }
         }
     }
+}
+
+fn added(service: &Service, addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let shown: Vec<IpAddr> = service.ingress_ips().collect();
+    addresses.iter().copied().filter(|address| !shown.contains(address)).collect()
 }
 
 /// S1, written down once more.
@@ -216,7 +257,10 @@ pub(super) fn may_share(a: &Service, b: &Service) -> bool {
         (TrafficPolicy::Local, TrafficPolicy::Cluster) => a.selector.is_empty(),
         (TrafficPolicy::Cluster, TrafficPolicy::Local) => b.selector.is_empty(),
     };
-    key(a).is_some() && key(a) == key(b) && same_backends && !a.ports.iter().any(|port| b.ports.contains(port))
+    key(a).is_some()
+        && key(a) == key(b)
+        && same_backends
+        && !a.ports.iter().any(|port| b.ports.contains(port))
 }
 
 /// `name` in namespace `default`, or `namespace/name`.

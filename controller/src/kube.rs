@@ -1,0 +1,253 @@
+//! The controller's one door to Kubernetes: what is watched becomes inputs of
+//! the core, and what the core asks for is written.
+
+mod secret;
+mod service_write;
+mod status_patch;
+mod status_write;
+
+use std::time::Duration;
+
+use ::kube::{Api, Client};
+use controller_core::{Effect, EventType, Input, Notice};
+use k8s_openapi::api::core::v1 as core;
+use metallb_api::{Service, ServiceKey};
+use metallb_shell::events::{self, EventWriter, Events, Occurrence, Reporter};
+use metallb_shell::queue::{self, Queue, Writes};
+use metallb_shell::resources::{self, Source, Statuses};
+use metallb_shell::watch::{Change, Watch};
+use metallb_shell::{Readiness, Shutdown};
+use prometheus::IntCounter;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use crate::args::Settings;
+use crate::metrics::Metrics;
+use crate::notices;
+
+use service_write::ServiceWrite;
+use status_patch::StatusPatch;
+use status_write::{ObjectKey, Wanted};
+
+/// The name that our writes have in `managedFields`: that of MetalLB's
+/// controller, so that what it owned is ours after a swap of images.
+const FIELD_MANAGER: &str = "controller";
+/// Services that may wait for a write: more than a cluster has.
+const SERVICES: usize = 65_536;
+/// Custom resources that may wait for a write.
+const OBJECTS: usize = 16_384;
+/// How long the end of the process waits for writes that are under way.
+const LAST_WRITES: Duration = Duration::from_secs(3);
+
+/// Where the inputs go.
+#[derive(Debug)]
+pub struct Outlets {
+    /// Custom resources.
+    pub resources: mpsc::Sender<Input>,
+    /// Services.
+    pub services: mpsc::Sender<Input>,
+}
+
+/// Watches, reports what it sees to `outlets`, and does what `effects` ask for.
+/// After `shutdown` it waits, for a short time, until `effects` end and what
+/// they asked for is written.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    outlets: Outlets,
+    effects: mpsc::Receiver<Effect>,
+    metrics: Metrics,
+    readiness: Readiness,
+    mut shutdown: Shutdown,
+) {
+    let (statuses, statuses_seen) = watch::channel(Statuses::default());
+    let writer = Writer::new(client.clone(), settings.namespace.clone(), metrics);
+    let written = tokio::spawn(writer.run(effects, statuses_seen));
+    let source = Source {
+        client: client.clone(),
+        namespace: settings.namespace.clone(),
+        readiness: readiness.clone(),
+    };
+    let watches = async {
+        tokio::join!(
+            resources::gather(source, outlets.resources, Input::Resources, Some(statuses)),
+            services(client.clone(), outlets.services, &readiness),
+            secret::provide(client.clone(), &settings, &readiness),
+        )
+    };
+    tokio::select! {
+        _ = watches => {}
+        () = shutdown.wait() => {}
+    }
+    if timeout(LAST_WRITES, written).await.is_err() {
+        tracing::warn!(op = "shutdown", "some writes are not finished; the next controller makes them");
+    }
+}
+
+async fn services(client: Client, inputs: mpsc::Sender<Input>, readiness: &Readiness) {
+    let gate = readiness.gate("watch services", "not listed yet");
+    let convert = |object: core::Service| Service::from(&object);
+    let mut watch = Watch::new(Api::all(client), None, convert, gate);
+    loop {
+        let input = match watch.next().await {
+            // The API server checks Services itself: each can be read.
+            Change::List(seen) => {
+                Input::Services(seen.into_iter().filter_map(|seen| seen.object.ok()).collect())
+            }
+            Change::Applied(seen) => match seen.object {
+                Ok(service) => Input::Service(Box::new(service)),
+                Err(_) => continue,
+            },
+            Change::Deleted(key) => Input::ServiceGone(ServiceKey::new(key.namespace, key.name)),
+        };
+        if inputs.send(input).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Does what the core asks for.
+struct Writer {
+    client: Client,
+    namespace: String,
+    metrics: Metrics,
+    services: Writes<ServiceKey, ServiceWrite>,
+    services_queue: Queue<ServiceKey, ServiceWrite>,
+    statuses: Writes<ObjectKey, serde_json::Value>,
+    statuses_queue: Queue<ObjectKey, serde_json::Value>,
+    events: Events,
+    event_writer: EventWriter,
+}
+
+impl Writer {
+    fn new(client: Client, namespace: String, metrics: Metrics) -> Self {
+        let (services, services_queue) = queue::channel(SERVICES);
+        let (statuses, statuses_queue) = queue::channel(OBJECTS);
+        let (events, event_writer) =
+            events::channel(Reporter { component: "metallb-controller", host: None });
+        Self {
+            client,
+            namespace,
+            metrics,
+            services,
+            services_queue,
+            statuses,
+            statuses_queue,
+            events,
+            event_writer,
+        }
+    }
+
+    /// Ends when the effects have ended and what they asked for is written, as
+    /// far as that needs no retry.
+    async fn run(self, effects: mpsc::Receiver<Effect>, statuses: watch::Receiver<Statuses>) {
+        let Self { client, namespace, metrics, .. } = self;
+        let errors = &metrics.client.update_errors;
+        let service_patch = StatusPatch::new("services", errors.clone());
+        let pool_patch = StatusPatch::new("ipaddresspools", errors.clone());
+        let advertisement_patch = StatusPatch::new("l2advertisements", errors.clone());
+        let dispatch = Dispatch {
+            metrics: metrics.clone(),
+            services: self.services,
+            statuses: self.statuses,
+            events: self.events,
+            wanted: Wanted::default(),
+        };
+        tokio::join!(
+            dispatch.run(effects, statuses),
+            self.services_queue.run(|service, wanted| {
+                service_write::write(client.clone(), &service_patch, service, wanted)
+            }),
+            self.statuses_queue.run(|object, status| {
+                let patch = match object.0 {
+                    metallb_api::config::Kind::IPAddressPool => &pool_patch,
+                    metallb_api::config::Kind::L2Advertisement => &advertisement_patch,
+                };
+                status_write::write(client.clone(), namespace.clone(), patch, object, status)
+            }),
+            self.event_writer.run(client.clone()),
+        );
+    }
+}
+
+/// Takes effects and hands each to its queue; never waits for the API server.
+struct Dispatch {
+    metrics: Metrics,
+    services: Writes<ServiceKey, ServiceWrite>,
+    statuses: Writes<ObjectKey, serde_json::Value>,
+    events: Events,
+    wanted: Wanted,
+}
+
+impl Dispatch {
+    async fn run(mut self, mut effects: mpsc::Receiver<Effect>, mut seen: watch::Receiver<Statuses>) {
+        loop {
+            tokio::select! {
+                effect = effects.recv() => match effect {
+                    Some(effect) => self.take(effect).await,
+                    None => return,
+                },
+                Ok(()) = seen.changed() => {
+                    let statuses = seen.borrow_and_update().clone();
+                    let changed = self.wanted.seen(statuses);
+                    for object in changed {
+                        self.write_status(object).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, effect: Effect) {
+        match effect {
+            Effect::WriteService { service, uid: _, resource_version, addresses, pool } => {
+                self.services.put(service, ServiceWrite { resource_version, addresses, pool }).await;
+            }
+            Effect::WriteVerdict(verdict) => {
+                let object = self.wanted.verdict(verdict);
+                self.write_status(object).await;
+            }
+            Effect::WritePoolUsage(usage) => {
+                self.metrics.show(&usage);
+                let object = self.wanted.usage(usage);
+                self.write_status(object).await;
+            }
+            Effect::ForgetPool(pool) => {
+                self.metrics.forget(&pool);
+                self.wanted.forget_pool(pool);
+            }
+            Effect::Event { service, uid, reason, message } => {
+                let occurrence = Occurrence {
+                    namespace: service.namespace().to_owned(),
+                    name: service.name().to_owned(),
+                    uid,
+                    reason: reason.as_str(),
+                    message,
+                    is_warning: reason.event_type() == EventType::Warning,
+                };
+                if !self.events.report(occurrence) {
+                    tracing::debug!(op = "event", "an Event was dropped: too many at once");
+                }
+            }
+            Effect::Notice(notice) => self.note(&notice),
+        }
+    }
+
+    fn note(&self, notice: &Notice) {
+        match notice {
+            Notice::ConfigLoaded { rejected, .. } => self.metrics.client.config_read(rejected.len()),
+            Notice::Unassigned { .. } => self.metrics.client.update_errors.inc(),
+            _ => {}
+        }
+        notices::log(notice);
+    }
+
+    async fn write_status(&self, object: ObjectKey) {
+        if let Some(status) = self.wanted.status(&object) {
+            self.statuses.put(object, status).await;
+        }
+    }
+}
+
+/// A counter of failed writes, by another name for the modules below.
+type Errors = IntCounter;

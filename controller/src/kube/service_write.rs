@@ -1,0 +1,97 @@
+//! The addresses of a Service, in its status, and their pool, in its
+//! annotation: one request for both (C70 to C72).
+
+use std::net::IpAddr;
+
+use ::kube::api::{ApiResource, DynamicObject};
+use ::kube::{Api, Client};
+use k8s_openapi::api::core::v1 as core;
+use metallb_api::ServiceKey;
+use metallb_api::annotations::IP_ALLOCATED_FROM_POOL;
+use metallb_shell::queue::Outcome;
+use serde_json::{Value, json};
+
+use super::status_patch::StatusPatch;
+
+/// What is to stand in a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServiceWrite {
+    /// The version that it was decided on.
+    pub(super) resource_version: String,
+    /// The ingress addresses; none clears the status.
+    pub(super) addresses: Vec<IpAddr>,
+    /// The pool; none removes the annotation.
+    pub(super) pool: Option<String>,
+}
+
+/// Writes it, unless the Service has changed since.
+pub(super) async fn write(
+    client: Client,
+    patch: &StatusPatch,
+    service: ServiceKey,
+    wanted: ServiceWrite,
+) -> Outcome {
+    let resource = ApiResource::erase::<core::Service>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(client, service.namespace(), &resource);
+    patch.write(&api, service.name(), &body(&wanted)).await
+}
+
+/// A merge patch with the resource version: the server answers 409 where the
+/// object has another one, so nothing is written that was decided on an older
+/// state (S16). A JSON Patch with a `test` would answer 422 then, and could not
+/// set an annotation without knowing whether the object has any. Metadata that
+/// is written through the status of a Service is kept.
+fn body(wanted: &ServiceWrite) -> Value {
+    let ingress: Vec<Value> = wanted.addresses.iter().map(|address| json!({ "ip": address })).collect();
+    // Null removes what is there; an empty list would stay in the object.
+    let ingress = if ingress.is_empty() { Value::Null } else { ingress.into() };
+    json!({
+        "metadata": {
+            "resourceVersion": wanted.resource_version,
+            "annotations": { IP_ALLOCATED_FROM_POOL: wanted.pool },
+        },
+        "status": { "loadBalancer": { "ingress": ingress } },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c70_to_c72_one_request_with_the_version() {
+        let wanted = ServiceWrite {
+            resource_version: "7".to_owned(),
+            addresses: vec![[172, 16, 16, 101].into(), "fd00::1".parse().expect("it is an address")],
+            pool: Some("default-pool".to_owned()),
+        };
+        let expected = json!({
+            "metadata": {
+                "resourceVersion": "7",
+                "annotations": { "metallb.io/ip-allocated-from-pool": "default-pool" },
+            },
+            "status": { "loadBalancer": { "ingress": [{ "ip": "172.16.16.101" }, { "ip": "fd00::1" }] } },
+        });
+        assert_eq!(body(&wanted), expected);
+    }
+
+    #[test]
+    fn c72_clearing_leaves_nothing_behind() {
+        let wanted = ServiceWrite { resource_version: "7".to_owned(), addresses: Vec::new(), pool: None };
+        let mut object = json!({
+            "metadata": {
+                "resourceVersion": "7",
+                "annotations": { "metallb.io/ip-allocated-from-pool": "default-pool", "mine": "stays" },
+            },
+            "spec": { "type": "ClusterIP" },
+            "status": { "loadBalancer": { "ingress": [{ "ip": "172.16.16.101", "ipMode": "VIP" }] } },
+        });
+        json_patch::merge(&mut object, &body(&wanted));
+        let expected = json!({
+            "metadata": { "resourceVersion": "7", "annotations": { "mine": "stays" } },
+            "spec": { "type": "ClusterIP" },
+            "status": { "loadBalancer": {} },
+        });
+        assert_eq!(object, expected);
+    }
+}

@@ -1,0 +1,190 @@
+//! The status of pools and advertisements: the `Ready` condition and the
+//! counters, merged into one write for each object (A20, C83).
+
+use std::collections::BTreeMap;
+
+use ::kube::api::{ApiResource, DynamicObject};
+use ::kube::{Api, Client};
+use controller_core::PoolUsage;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use metallb_api::conditions;
+use metallb_api::config::{Kind, Verdict};
+use metallb_api::crd::{IPAddressPool, IPAddressPoolStatus, L2Advertisement, L2AdvertisementStatus};
+use metallb_shell::queue::Outcome;
+use metallb_shell::resources::Statuses;
+use serde_json::{Value, json};
+
+use super::status_patch::StatusPatch;
+
+/// Kind and name.
+pub(super) type ObjectKey = (Kind, String);
+
+/// What is to stand in each object's status, beside what stands there.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    objects: BTreeMap<ObjectKey, Parts>,
+    seen: Statuses,
+}
+
+#[derive(Debug, Default)]
+struct Parts {
+    verdict: Option<Verdict>,
+    usage: Option<PoolUsage>,
+}
+
+impl Wanted {
+    /// Takes a verdict in, and says whose it is.
+    pub(super) fn verdict(&mut self, verdict: Verdict) -> ObjectKey {
+        let key = (verdict.kind, verdict.name.clone());
+        self.objects.entry(key.clone()).or_default().verdict = Some(verdict);
+        key
+    }
+
+    /// Takes counters in, and says whose they are.
+    pub(super) fn usage(&mut self, usage: PoolUsage) -> ObjectKey {
+        let key = (Kind::IPAddressPool, usage.pool.clone());
+        self.objects.entry(key.clone()).or_default().usage = Some(usage);
+        key
+    }
+
+    /// The pool is not in force any more; a verdict on it may stand.
+    pub(super) fn forget_pool(&mut self, pool: String) {
+        if let Some(parts) = self.objects.get_mut(&(Kind::IPAddressPool, pool)) {
+            parts.usage = None;
+        }
+    }
+
+    /// Takes in what stands, and gives the objects where it has changed.
+    pub(super) fn seen(&mut self, seen: Statuses) -> Vec<ObjectKey> {
+        self.objects.retain(|key, _| seen.contains_key(key) || !self.seen.contains_key(key));
+        let changed = seen.iter().filter(|(key, status)| self.seen.get(*key) != Some(*status));
+        let changed = changed.map(|(key, _)| key.clone()).collect();
+        self.seen = seen;
+        changed
+    }
+
+    /// The status to write, if it differs from what stands. Nothing is written
+    /// to an object that has not been seen: it is gone, or about to be seen.
+    pub(super) fn status(&self, key: &ObjectKey) -> Option<Value> {
+        let (seen, parts) = (self.seen.get(key)?, self.objects.get(key)?);
+        let now = Time(Timestamp::now());
+        let wanted = match key.0 {
+            Kind::IPAddressPool => pool_status(seen, parts, &now),
+            Kind::L2Advertisement => advertisement_status(seen, parts, &now),
+        };
+        (wanted != *seen).then_some(wanted)
+    }
+}
+
+fn pool_status(seen: &Value, parts: &Parts, now: &Time) -> Value {
+    // A status that cannot be read is written anew.
+    let mut status: IPAddressPoolStatus = serde_json::from_value(seen.clone()).unwrap_or_default();
+    if let Some(verdict) = &parts.verdict {
+        status.conditions = conditions::with_ready(verdict, &status.conditions, now);
+        status.observed_generation = Some(verdict.generation);
+    }
+    if let Some(usage) = &parts.usage {
+        status.assigned_ipv4 = usage.assigned_ipv4;
+        status.assigned_ipv6 = usage.assigned_ipv6;
+        status.available_ipv4 = usage.total_ipv4.saturating_sub(usage.assigned_ipv4).max(0);
+        status.available_ipv6 = usage.total_ipv6.saturating_sub(usage.assigned_ipv6).max(0);
+    }
+    json!(status)
+}
+
+fn advertisement_status(seen: &Value, parts: &Parts, now: &Time) -> Value {
+    let mut status: L2AdvertisementStatus = serde_json::from_value(seen.clone()).unwrap_or_default();
+    if let Some(verdict) = &parts.verdict {
+        status.conditions = conditions::with_ready(verdict, &status.conditions, now);
+        status.observed_generation = Some(verdict.generation);
+    }
+    json!(status)
+}
+
+/// Writes the status of one object.
+pub(super) async fn write(
+    client: Client,
+    namespace: String,
+    patch: &StatusPatch,
+    (kind, name): ObjectKey,
+    status: Value,
+) -> Outcome {
+    let resource = match kind {
+        Kind::IPAddressPool => ApiResource::erase::<IPAddressPool>(&()),
+        Kind::L2Advertisement => ApiResource::erase::<L2Advertisement>(&()),
+    };
+    let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
+    patch.write(&api, &name, &json!({ "status": status })).await
+}
+
+#[cfg(test)]
+mod tests {
+    use metallb_api::config::Problem;
+
+    use super::*;
+
+    fn key() -> ObjectKey {
+        (Kind::IPAddressPool, "pool".to_owned())
+    }
+
+    fn verdict(outcome: Result<(), &str>) -> Verdict {
+        let outcome = outcome.map_err(|message| Problem {
+            reason: "InvalidAddresses",
+            message: message.to_owned(),
+            last_valid_kept: false,
+        });
+        Verdict { kind: Kind::IPAddressPool, name: "pool".to_owned(), generation: 4, outcome }
+    }
+
+    fn usage(assigned: i64) -> PoolUsage {
+        PoolUsage {
+            pool: "pool".to_owned(),
+            total_ipv4: 10,
+            total_ipv6: 0,
+            assigned_ipv4: assigned,
+            assigned_ipv6: 0,
+        }
+    }
+
+    #[test]
+    fn c83_counters_and_condition_are_one_write() {
+        let mut wanted = Wanted::default();
+        wanted.verdict(verdict(Ok(())));
+        assert_eq!(wanted.status(&key()), None, "the object has not been seen");
+        wanted.usage(usage(3));
+        assert_eq!(wanted.seen([(key(), Value::Null)].into()), [key()]);
+        let status = wanted.status(&key()).expect("nothing stands there yet");
+        assert_eq!((&status["assignedIPv4"], &status["availableIPv4"]), (&json!(3), &json!(7)));
+        assert_eq!(status["observedGeneration"], 4);
+        assert_eq!(status["conditions"][0]["status"], "True");
+
+        assert_eq!(wanted.seen([(key(), status.clone())].into()), [key()]);
+        assert_eq!(wanted.status(&key()), None, "it stands");
+        let mut edited = status;
+        edited["assignedIPv4"] = json!(9);
+        assert_eq!(wanted.seen([(key(), edited)].into()), [key()]);
+        let restored = wanted.status(&key()).expect("somebody has edited it");
+        assert_eq!(restored["assignedIPv4"], 3);
+    }
+
+    #[test]
+    fn a_verdict_alone_keeps_the_counters_that_stand() {
+        let mut wanted = Wanted::default();
+        wanted.verdict(verdict(Err("192.168.1.0/33 is no prefix")));
+        wanted.seen([(key(), json!({ "assignedIPv4": 2, "availableIPv4": 8 }))].into());
+        let status = wanted.status(&key()).expect("the condition is new");
+        assert_eq!((&status["assignedIPv4"], &status["availableIPv4"]), (&json!(2), &json!(8)));
+        assert_eq!(status["conditions"][0]["reason"], "InvalidAddresses");
+    }
+
+    #[test]
+    fn c84_a_pool_that_is_gone_is_forgotten() {
+        let mut wanted = Wanted::default();
+        wanted.seen([(key(), Value::Null)].into());
+        wanted.usage(usage(1));
+        assert_eq!(wanted.seen(Statuses::default()), []);
+        assert_eq!(wanted.status(&key()), None);
+        assert!(wanted.objects.is_empty());
+    }
+}

@@ -1,0 +1,182 @@
+//! One run, told as it happens.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::json;
+
+use super::{Format, RunArgs, inputs, paint};
+use crate::lab::catalogue;
+use crate::lab::clock::millis;
+use crate::lab::manifests::Manifests;
+use crate::lab::outage::Outage;
+use crate::lab::scenario::Scenario;
+use crate::lab::timeline::Entry;
+use crate::lab::world::{Outcome, World};
+use crate::report;
+
+/// Runs one scenario. Returns whether every rule was kept.
+pub(super) fn run(args: &RunArgs) -> anyhow::Result<bool> {
+    let scenario = args.what.scenario(catalogue::STANDARD)?;
+    let manifests = inputs::manifests(args.what.manifests.as_deref())?;
+    let mut world = World::new(&scenario, &manifests, args.seed, true)?;
+    if args.pcap.is_some() {
+        world.switch_mut().start_capture(&[]);
+    }
+    let mut out = anstream::stdout().lock();
+    if args.format == Format::Text {
+        head(&mut out, &scenario, &manifests, args.seed)?;
+    }
+    let began = Instant::now();
+    loop {
+        let goes_on = world.step();
+        for entry in world.timeline_mut().take_new() {
+            wait(&entry, began, args.speed());
+            match args.format {
+                Format::Text => writeln!(out, "{}", paint::entry(&entry))?,
+                Format::Json => writeln!(out, "{}", line(&entry))?,
+            }
+        }
+        if !goes_on {
+            break;
+        }
+    }
+    let outcome = world.outcome();
+    match args.format {
+        Format::Text => verdict(&mut out, &scenario, &outcome, began.elapsed())?,
+        Format::Json => writeln!(out, "{}", object(&outcome))?,
+    }
+    drop(out);
+    write_files(args, &scenario, &mut world, &outcome)?;
+    Ok(outcome.violations.is_empty())
+}
+
+fn write_files(
+    args: &RunArgs,
+    scenario: &Scenario,
+    world: &mut World,
+    outcome: &Outcome,
+) -> anyhow::Result<()> {
+    let create = |path: &std::path::Path| {
+        File::create(path).map(BufWriter::new).with_context(|| format!("cannot write {}", path.display()))
+    };
+    if let Some(path) = &args.pcap
+        && let Some(capture) = world.switch_mut().take_capture()
+    {
+        let mut file = create(path)?;
+        capture.write_to(&mut file).with_context(|| format!("cannot write {}", path.display()))?;
+        file.flush()?;
+    }
+    if let Some(path) = &args.report {
+        let page = report::page(scenario, world.timeline(), outcome);
+        let mut file = create(path)?;
+        file.write_all(page.as_bytes())?;
+        file.flush()?;
+    }
+    Ok(())
+}
+
+/// Keeps virtual time at `speed` times the real one.
+fn wait(entry: &Entry, began: Instant, speed: f64) {
+    /// A line comes at least so long after the one before, so that it can be seen to come.
+    const BREATH: Duration = Duration::from_millis(25);
+    if speed <= 0.0 {
+        return;
+    }
+    let due = Duration::from_secs_f64(entry.at.as_micros() as f64 / 1e6 / speed);
+    thread::sleep(due.saturating_sub(began.elapsed()).max(BREATH));
+}
+
+fn head(out: &mut impl Write, scenario: &Scenario, manifests: &Manifests, seed: u64) -> anyhow::Result<()> {
+    let title = format!("Ferrolb netsim: {}, seed {seed}", scenario.name);
+    writeln!(out, "{}", paint::bold(&title))?;
+    writeln!(out, "{}", paint::faint(&scenario.description))?;
+    let notes = manifests.notes.len();
+    if notes > 0 {
+        let what = if notes == 1 { "object is" } else { "objects are" };
+        writeln!(out, "{}", paint::faint(&format!("{notes} {what} not simulated (Deployments, RBAC, CRDs ...)")))?;
+    }
+    let clients = scenario.clients.len();
+    let lan = format!(
+        "One switch; router 172.16.16.1, {} nodes from 172.16.16.11, API 172.16.16.100, {clients} client{} from \
+         172.16.16.50.\n{} % loss, {} to {} us on every cable, each way. All times are virtual.",
+        scenario.nodes,
+        if clients == 1 { "" } else { "s" },
+        f64::from(scenario.link.loss) / 100.0,
+        scenario.link.delay.as_micros(),
+        (scenario.link.delay + scenario.link.jitter).as_micros(),
+    );
+    writeln!(out, "{}\n", paint::faint(&lan))?;
+    Ok(())
+}
+
+fn verdict(out: &mut impl Write, scenario: &Scenario, outcome: &Outcome, took: Duration) -> anyhow::Result<()> {
+    writeln!(out)?;
+    for text in measured(&outcome.outage, outcome) {
+        writeln!(out, "  {text}")?;
+    }
+    writeln!(out)?;
+    if outcome.violations.is_empty() {
+        let rules = "S1 S2 S4 S5 S6 S13 after every step, then L1 L2 L4";
+        writeln!(out, "  {} ({rules})", paint::good("checkers: every rule kept"))?;
+    } else {
+        writeln!(out, "  {}", paint::bad("checkers: rules broken"))?;
+        for violation in &outcome.violations {
+            writeln!(out, "    {violation}")?;
+        }
+        let again = format!("cargo run --release -p netsim -- run {} --seed {}", scenario.name, outcome.seed);
+        writeln!(out, "  again: {again}")?;
+    }
+    let size = format!(
+        "{} steps, {:.1} virtual seconds in {:.2} real ones; fingerprint {}",
+        outcome.steps,
+        outcome.lasted.as_secs_f64(),
+        took.as_secs_f64(),
+        outcome.fingerprint
+    );
+    writeln!(out, "  {}", paint::faint(&size))?;
+    Ok(())
+}
+
+fn measured(outage: &Outage, outcome: &Outcome) -> Vec<String> {
+    let nobody = || "nobody".to_owned();
+    let mut lines = Vec::new();
+    match (outage.last_before, outage.lost) {
+        (_, 0) => lines.push(paint::good(&format!("no answer lost of {} questions", outage.asked))),
+        (Some(before), lost) => {
+            let owner = outcome.owner_before.clone().unwrap_or_else(nobody);
+            lines.push(format!("last answer before   {before:>8}  by {owner}", before = before.to_string()));
+            let after = outage.first_after.map_or_else(|| "never".to_owned(), |after| after.to_string());
+            let owner = outcome.owner_after.clone().unwrap_or_else(nobody);
+            lines.push(format!("first answer after   {after:>8}  by {owner}"));
+            let total = format!("outage               {:>8} ms", millis(outage.duration));
+            lines.push(paint::bold(&total));
+            lines.push(format!("answers lost         {lost:>8}  of {} questions", outage.asked));
+        }
+        (None, lost) => lines.push(paint::bad(&format!("never answered: {lost} questions lost"))),
+    }
+    lines
+}
+
+fn line(entry: &Entry) -> serde_json::Value {
+    json!({"at_ms": entry.at.as_micros() as f64 / 1000.0, "who": entry.who, "what": entry.what})
+}
+
+/// The last line of `--format json`.
+pub(super) fn object(outcome: &Outcome) -> serde_json::Value {
+    let violations: Vec<String> = outcome.violations.iter().map(ToString::to_string).collect();
+    json!({
+        "scenario": outcome.scenario,
+        "seed": outcome.seed,
+        "outage_ms": millis(outcome.outage.duration),
+        "owner_before": outcome.owner_before,
+        "owner_after": outcome.owner_after,
+        "answers_lost": outcome.outage.lost,
+        "moves": outcome.moves,
+        "fingerprint": outcome.fingerprint.to_string(),
+        "violations": violations,
+    })
+}

@@ -1,0 +1,270 @@
+//! The safety invariants of reliability.md 3.3, looked at after every step, on
+//! frames and store, not on anybody's word.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use metallb_api::{NodeName, Service, Time};
+use metallb_api::config::Config;
+use smoltcp::wire::EthernetAddress;
+use speaker_core::Notice;
+
+use super::arp::{Arp, Role};
+use super::order;
+
+/// S4: how long after the API took an address away a speaker may still answer for it.
+const S4_GRACE: Duration = Duration::from_secs(5);
+/// S13: announcements of one interface: so many at once, so many a second.
+const S13_BURST: f64 = 200.0;
+const S13_RATE: f64 = 1000.0;
+/// S13: the API server is written to only within this time of a cause, the
+/// longest back-off of a failed write included.
+const S13_CAUSE: Duration = Duration::from_secs(15);
+/// A run that is wrong is wrong; the first violations tell why.
+const MAX_VIOLATIONS: usize = 20;
+
+/// A rule that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The rule, as reliability.md names it.
+    pub rule: &'static str,
+    /// When.
+    pub at: Time,
+    /// What was seen.
+    pub seen: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}: {}", self.rule, self.at, self.seen)
+    }
+}
+
+/// What the checkers know of the run.
+#[derive(Debug, Default)]
+pub struct Checkers {
+    violations: Vec<Violation>,
+    nodes: BTreeMap<NodeName, Seen>,
+    assigned: BTreeSet<IpAddr>,
+    /// Addresses that no Service has any more, and since when.
+    left: BTreeMap<IpAddr, Time>,
+    /// When the API server was last out of reach.
+    unreachable: Option<Time>,
+    last_cause: Time,
+}
+
+/// What was seen of one node.
+#[derive(Debug)]
+struct Seen {
+    address: Ipv4Addr,
+    mac: EthernetAddress,
+    /// The addresses in the Service statuses that its speaker was told.
+    told: BTreeSet<IpAddr>,
+    announced: BTreeSet<IpAddr>,
+    questions: u64,
+    answers: u64,
+    tokens: f64,
+    refilled: Time,
+}
+
+impl Checkers {
+    /// A node that is to be watched.
+    pub fn add_node(&mut self, name: &NodeName, address: Ipv4Addr, mac: EthernetAddress) {
+        let seen = Seen {
+            address,
+            mac,
+            told: BTreeSet::new(),
+            announced: BTreeSet::new(),
+            questions: 0,
+            answers: 0,
+            tokens: S13_BURST,
+            refilled: Time::ZERO,
+        };
+        self.nodes.insert(name.clone(), seen);
+    }
+
+    /// Everything that was found.
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// Writes a violation down.
+    pub fn report(&mut self, rule: &'static str, at: Time, seen: String) {
+        if self.violations.len() < MAX_VIOLATIONS {
+            self.violations.push(Violation { rule, at, seen });
+        }
+    }
+
+    /// Somebody outside changed something: processes may write for a while.
+    pub const fn cause(&mut self, now: Time) {
+        self.last_cause = now;
+    }
+
+    /// The API server is out of reach, or was until now.
+    pub const fn unreachable(&mut self, now: Time) {
+        self.unreachable = Some(now);
+    }
+
+    /// The nodes that say they announce `address`.
+    pub fn owners(&self, address: IpAddr) -> impl Iterator<Item = &NodeName> {
+        self.nodes.iter().filter(move |(_, seen)| seen.announced.contains(&address)).map(|(name, _)| name)
+    }
+
+    /// A node's speaker has begun anew, or is gone.
+    pub fn restarted(&mut self, node: &NodeName) {
+        if let Some(seen) = self.nodes.get_mut(node) {
+            seen.announced.clear();
+            seen.told.clear();
+        }
+    }
+
+    /// S1, on the store: two Services have an address in common only if they
+    /// share a key and no port.
+    pub fn store_changed<'a>(
+        &mut self,
+        now: Time,
+        services: impl Iterator<Item = &'a k8s_openapi::api::core::v1::Service>,
+    ) {
+        let services: Vec<Service> = services.map(Service::from).collect();
+        let mut holders: BTreeMap<IpAddr, Vec<&Service>> = BTreeMap::new();
+        for service in &services {
+            for address in service.ingress_ips() {
+                holders.entry(address).or_default().push(service);
+            }
+        }
+        for (address, sharers) in &holders {
+            for (index, one) in sharers.iter().enumerate() {
+                for other in &sharers[index + 1..] {
+                    if !may_share(one, other) {
+                        self.report("S1", now, format!("{address} belongs to both {} and {}", one.key, other.key));
+                    }
+                }
+            }
+        }
+        let assigned: BTreeSet<IpAddr> = holders.keys().copied().collect();
+        for gone in self.assigned.difference(&assigned) {
+            self.left.insert(*gone, now);
+        }
+        self.assigned = assigned;
+    }
+
+    /// S2, and the writes of S13: `addresses` were written to `service` by a
+    /// controller that must have `config` in force.
+    pub fn written(&mut self, now: Time, service: &Service, addresses: &[IpAddr], config: &Config) {
+        if now - self.last_cause > S13_CAUSE {
+            self.report("S13", now, format!("{} was written to without a cause", service.key));
+        }
+        let pool = config.pool_of(addresses);
+        if !addresses.is_empty() && !pool.is_some_and(|pool| pool.admits(service)) {
+            let seen = format!("{} was given {addresses:?}, which no pool in force admits", service.key);
+            self.report("S2", now, seen);
+        }
+    }
+
+    /// A speaker was told the Services; `addresses` stand in their statuses.
+    pub fn told(&mut self, node: &NodeName, addresses: BTreeSet<IpAddr>) {
+        if let Some(seen) = self.nodes.get_mut(node) {
+            seen.told = addresses;
+        }
+    }
+
+    /// A speaker said something. S6: who announces is first in the order of D20.
+    pub fn noticed(&mut self, now: Time, node: &NodeName, notice: &Notice) {
+        let Some(seen) = self.nodes.get_mut(node) else { return };
+        match notice {
+            Notice::Announced { address, candidates, .. } => {
+                seen.announced.insert(*address);
+                if candidates.first() != Some(node) {
+                    let what = format!("{node} announces {address}, but ranks {candidates:?}");
+                    self.report("S6", now, what);
+                } else if order::first(candidates, *address) != Some(node) {
+                    self.report("S6", now, format!("{node} announces {address}, but is not first of {candidates:?}"));
+                }
+            }
+            Notice::Withdrawn { address, .. } => {
+                seen.announced.remove(address);
+            }
+            _ => {}
+        }
+    }
+
+    /// A frame has arrived at a node's NIC.
+    pub fn heard(&mut self, node: &NodeName, frame: &[u8]) {
+        if frame.get(12..14) != Some(&[0x08, 0x06]) {
+            return;
+        }
+        let Some(seen) = self.nodes.get_mut(node) else { return };
+        if Arp::parse(frame).is_some_and(|arp| !arp.is_reply) {
+            seen.questions += 1;
+        }
+    }
+
+    /// S4, S5, S6, S13: a frame has left a node's NIC, by its speaker or its kernel.
+    pub fn sent(&mut self, now: Time, node: &NodeName, frame: &[u8], by_speaker: bool) {
+        if frame.get(12..14) != Some(&[0x08, 0x06]) {
+            return;
+        }
+        let Some(seen) = self.nodes.get_mut(node) else { return };
+        let Some(arp) = Arp::parse(frame) else {
+            self.report("S5", now, format!("{node} sent ARP that cannot be read: {frame:02x?}"));
+            return;
+        };
+        let (sender, role) = (IpAddr::V4(arp.sender), arp.role());
+        let mut found: Vec<(&'static str, String)> = Vec::new();
+        if by_speaker {
+            if arp.source != seen.mac || arp.sender_mac != seen.mac {
+                let (source, mac) = (arp.source, arp.sender_mac);
+                found.push(("S6", format!("{node} sent {role:?} for {sender} from {source} with MAC {mac}")));
+            }
+            if role != Role::Probe {
+                let left = self.left.get(&sender).copied();
+                let is_stale = left.is_some_and(|left| now - left > S4_GRACE);
+                let has_contact = self.unreachable.is_none_or(|at| now - at > S4_GRACE);
+                if !seen.told.contains(&sender) {
+                    found.push(("S4", format!("{node} sent {role:?} for {sender}, which it was not told of")));
+                } else if !self.assigned.contains(&sender) && is_stale && has_contact {
+                    found.push(("S4", format!("{node} sent {role:?} for {sender}, long taken away")));
+                }
+            }
+            if role == Role::Answer && !seen.announced.contains(&sender) {
+                found.push(("S6", format!("{node} answered for {sender}, which it does not announce")));
+            }
+            found.extend(seen.count(now, role).map(|what| ("S13", format!("{node}: {what}"))));
+        }
+        let is_own = arp.sender == seen.address || arp.sender.is_unspecified();
+        let is_announcement = by_speaker && seen.told.contains(&sender);
+        if !is_own && !is_announcement {
+            found.push(("S5", format!("{node} claims {sender}, which is neither its own nor assigned")));
+        }
+        for (rule, what) in found {
+            self.report(rule, now, what);
+        }
+    }
+}
+
+impl Seen {
+    /// S13: answers do not outnumber questions, announcements keep to their pace.
+    fn count(&mut self, now: Time, role: Role) -> Option<String> {
+        if role == Role::Answer {
+            self.answers += 1;
+            return (self.answers > self.questions)
+                .then(|| format!("{} answers to {} questions", self.answers, self.questions));
+        }
+        let refill = (now - self.refilled).as_secs_f64() * S13_RATE;
+        self.tokens = (self.tokens + refill).min(S13_BURST) - 1.0;
+        self.refilled = now;
+        (self.tokens < 0.0).then(|| "announcements beyond 200 at once and 1,000 a second".to_owned())
+    }
+}
+
+fn may_share(one: &Service, other: &Service) -> bool {
+    let (key, other_key) = (&one.annotations.allow_shared_ip, &other.annotations.allow_shared_ip);
+    let same_key = key.is_some() && key == other_key;
+    same_key && !one.ports.iter().any(|port| other.ports.contains(port))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! Who asked lately for an address: the neighbours to tell first when it moves.
+//!
+//! Requests are broadcast, so every speaker hears them, also for addresses that
+//! another node owns. That is what makes the list useful after a takeover.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use metallb_api::Time;
+
+use crate::interface::{InterfaceId, MacAddr};
+
+/// The most askers remembered for one address; the longest silent goes.
+pub(crate) const MAX_PER_ADDRESS: usize = 64;
+/// The most askers remembered in all.
+pub(crate) const MAX_IN_ALL: usize = 8_192;
+/// An asker that has been silent for longer has asked someone else or has gone.
+const MAX_AGE: Duration = Duration::from_secs(600);
+/// An entry no older than this is not written again: asking often costs nothing.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// A neighbour that asked for an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asker {
+    pub(crate) ip: Ipv4Addr,
+    pub(crate) mac: MacAddr,
+    pub(crate) interface: InterfaceId,
+}
+
+/// Recent askers by address, the longest silent forgotten first.
+#[derive(Debug, Default)]
+pub(crate) struct Askers {
+    entries: BTreeMap<(Ipv4Addr, Ipv4Addr), Entry>,
+    /// By address and age.
+    by_age: BTreeMap<Ipv4Addr, BTreeMap<u64, Ipv4Addr>>,
+    /// By age over all addresses: (address, asker).
+    oldest: BTreeMap<u64, (Ipv4Addr, Ipv4Addr)>,
+    sequence: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    mac: MacAddr,
+    interface: InterfaceId,
+    heard: Time,
+    sequence: u64,
+}
+
+impl Askers {
+    /// Notes that `asker` asked for `address`.
+    pub(crate) fn heard(&mut self, now: Time, address: Ipv4Addr, asker: Asker) {
+        let key = (address, asker.ip);
+        if let Some(entry) = self.entries.get(&key)
+            && (entry.mac, entry.interface) == (asker.mac, asker.interface)
+            && now.since(entry.heard) < FRESH
+        {
+            return;
+        }
+        self.remove(key);
+        if self.by_age.get(&address).is_some_and(|of_address| of_address.len() >= MAX_PER_ADDRESS)
+            && let Some(ip) = self.by_age.get(&address).and_then(|of| of.values().next()).copied()
+        {
+            self.remove((address, ip));
+        }
+        if self.entries.len() >= MAX_IN_ALL
+            && let Some(key) = self.oldest.values().next().copied()
+        {
+            self.remove(key);
+        }
+        self.sequence += 1;
+        let sequence = self.sequence;
+        self.entries.insert(key, Entry { mac: asker.mac, interface: asker.interface, heard: now, sequence });
+        self.by_age.entry(address).or_default().insert(sequence, asker.ip);
+        self.oldest.insert(sequence, key);
+    }
+
+    /// The askers of `address` on `interface` within the last ten minutes, the
+    /// latest first.
+    pub(crate) fn recent(
+        &self,
+        now: Time,
+        address: Ipv4Addr,
+        interface: InterfaceId,
+    ) -> impl Iterator<Item = Asker> {
+        let of_address = self.by_age.get(&address).into_iter().flat_map(|of| of.values().rev());
+        of_address.filter_map(move |ip| self.get(now, address, *ip).filter(|a| a.interface == interface))
+    }
+
+    /// One asker of `address`, if it asked within the last ten minutes.
+    pub(crate) fn get(&self, now: Time, address: Ipv4Addr, ip: Ipv4Addr) -> Option<Asker> {
+        let entry = self.entries.get(&(address, ip))?;
+        let recent = now.since(entry.heard) <= MAX_AGE;
+        recent.then_some(Asker { ip, mac: entry.mac, interface: entry.interface })
+    }
+
+    /// When anybody last asked for `address`.
+    pub(crate) fn last_heard(&self, address: Ipv4Addr) -> Option<Time> {
+        let ip = self.by_age.get(&address)?.values().next_back()?;
+        self.entries.get(&(address, *ip)).map(|entry| entry.heard)
+    }
+
+    /// Forgets everybody who asked for `address`: no Service has it any more.
+    pub(crate) fn forget(&mut self, address: Ipv4Addr) {
+        for (sequence, ip) in self.by_age.remove(&address).unwrap_or_default() {
+            self.oldest.remove(&sequence);
+            self.entries.remove(&(address, ip));
+        }
+    }
+
+    fn remove(&mut self, key: (Ipv4Addr, Ipv4Addr)) {
+        let Some(entry) = self.entries.remove(&key) else { return };
+        self.oldest.remove(&entry.sequence);
+        if let Some(of_address) = self.by_age.get_mut(&key.0) {
+            of_address.remove(&entry.sequence);
+            if of_address.is_empty() {
+                self.by_age.remove(&key.0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ETH0: InterfaceId = InterfaceId(2);
+
+    fn vip(last: u8) -> Ipv4Addr {
+        Ipv4Addr::new(172, 16, 16, last)
+    }
+
+    fn asker(number: u32) -> Asker {
+        let [_, b, c, d] = number.to_be_bytes();
+        Asker {
+            ip: Ipv4Addr::from(0x0a00_0000 | number),
+            mac: MacAddr([2, 0, 0, b, c, d]),
+            interface: ETH0,
+        }
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time::ZERO + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn latest_first_and_64_for_an_address() {
+        let mut askers = Askers::default();
+        for number in 0..100 {
+            askers.heard(at(u64::from(number)), vip(1), asker(number));
+        }
+        let recent: Vec<Asker> = askers.recent(at(100), vip(1), ETH0).collect();
+        assert_eq!(recent.len(), MAX_PER_ADDRESS);
+        assert_eq!(recent.first(), Some(&asker(99)));
+        assert_eq!(recent.last(), Some(&asker(36)));
+        assert_eq!(askers.recent(at(100), vip(1), InterfaceId(9)).count(), 0);
+        assert_eq!(askers.recent(at(100), vip(2), ETH0).count(), 0);
+    }
+
+    #[test]
+    fn in_all_8192_the_longest_silent_goes() {
+        let mut askers = Askers::default();
+        for last in 0..200 {
+            for number in 0..50 {
+                askers.heard(at(u64::from(last)), vip(last), asker(number));
+            }
+        }
+        assert_eq!(askers.entries.len(), MAX_IN_ALL);
+        assert_eq!(askers.oldest.len(), MAX_IN_ALL);
+        assert_eq!(askers.by_age.values().map(BTreeMap::len).sum::<usize>(), MAX_IN_ALL);
+        assert_eq!(askers.recent(at(200), vip(0), ETH0).count(), 0);
+        assert_eq!(askers.recent(at(200), vip(199), ETH0).count(), 50);
+    }
+
+    #[test]
+    fn ten_minutes_and_a_changed_mac() {
+        let mut askers = Askers::default();
+        askers.heard(at(0), vip(1), asker(1));
+        assert_eq!(askers.recent(at(600), vip(1), ETH0).count(), 1);
+        assert_eq!(askers.recent(at(601), vip(1), ETH0).count(), 0);
+        let moved = Asker { mac: MacAddr([2, 9, 9, 9, 9, 9]), ..asker(1) };
+        askers.heard(at(601), vip(1), moved);
+        assert_eq!(askers.recent(at(601), vip(1), ETH0).collect::<Vec<_>>(), [moved]);
+        assert_eq!(askers.last_heard(vip(1)), Some(at(601)));
+        askers.forget(vip(1));
+        assert_eq!((askers.entries.len(), askers.oldest.len(), askers.by_age.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn an_asker_heard_again_becomes_the_latest() {
+        let mut askers = Askers::default();
+        askers.heard(at(0), vip(1), asker(1));
+        askers.heard(at(1), vip(1), asker(2));
+        askers.heard(at(5), vip(1), asker(1));
+        assert_eq!(askers.recent(at(5), vip(1), ETH0).collect::<Vec<_>>(), [asker(1), asker(2)]);
+    }
+}

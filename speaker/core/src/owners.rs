@@ -1,0 +1,203 @@
+//! Who owns each Service's addresses, kept up to date at little cost.
+//!
+//! The answer is always what [`crate::election`] gives for the candidates of the
+//! moment. What is remembered only saves work: when one of a hundred nodes dies,
+//! only the Services that it owned are hashed again.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use metallb_api::{NodeName, ServiceKey};
+
+use crate::election::{self, Candidate, Standing};
+use crate::eligibility::{Eligible, Matching};
+
+/// The candidates under one set of advertisements, shared by its Services.
+#[derive(Debug, Default)]
+pub(crate) struct CandidateList {
+    candidates: Vec<Candidate>,
+    /// Numbers the list; another number, other candidates.
+    version: u64,
+    /// The list that this one came after.
+    previous: u64,
+    /// Who is here, but was not there, or with another score.
+    gained: Vec<Candidate>,
+    /// Who was there, but is not here, or with another score.
+    lost: BTreeSet<NodeName>,
+}
+
+/// The candidate lists of the moment, and the owner of each Service.
+#[derive(Debug, Default)]
+pub(crate) struct Owners {
+    lists: BTreeMap<Matching, Arc<CandidateList>>,
+    /// Lists whose candidates have not been asked for since the last change.
+    stale: BTreeSet<Matching>,
+    known: BTreeMap<ServiceKey, Known>,
+    versions: u64,
+}
+
+/// The last answer for a Service.
+#[derive(Debug)]
+struct Known {
+    address: IpAddr,
+    version: u64,
+    first: Option<(Candidate, Standing)>,
+}
+
+impl Owners {
+    /// Somebody came or went, or a Node changed: candidates must be found again.
+    pub(crate) fn candidates_changed(&mut self) {
+        self.stale = self.lists.keys().cloned().collect();
+    }
+
+    /// The advertisements changed: what the lists are kept by means nothing now.
+    pub(crate) fn clear(&mut self) {
+        self.lists.clear();
+        self.stale.clear();
+        self.known.clear();
+    }
+
+    /// Forgets a Service.
+    pub(crate) fn forget(&mut self, service: &ServiceKey) {
+        self.known.remove(service);
+    }
+
+    /// The node that owns the addresses of `service`, if there is a candidate
+    /// (D9). `find` gives the candidates for a set of advertisements.
+    pub(crate) fn owner(
+        &mut self,
+        service: &ServiceKey,
+        eligible: &Eligible,
+        find: impl FnOnce(&Matching) -> Vec<Candidate>,
+    ) -> Option<NodeName> {
+        let address = *eligible.addresses.first()?;
+        let list = self.list(&eligible.matching, find);
+        if eligible.only_on.is_some() {
+            // Few endpoints, and they come and go by themselves: nothing is kept.
+            self.known.remove(service);
+            let candidates = local(&list.candidates, eligible);
+            return first(candidates.iter(), address).map(|(candidate, _)| candidate.node);
+        }
+        let known = self.known.remove(service).filter(|known| known.address == address);
+        let first = match known {
+            Some(known) if known.version == list.version => known.first,
+            Some(Known { version, first: Some((owner, standing)), .. })
+                if version == list.previous && !list.lost.contains(&owner.node) =>
+            {
+                let best = first(list.gained.iter(), address).filter(|(_, gained)| *gained < standing);
+                Some(best.unwrap_or((owner, standing)))
+            }
+            _ => first(list.candidates.iter(), address),
+        };
+        let owner = first.as_ref().map(|(candidate, _)| candidate.node.clone());
+        self.known.insert(service.clone(), Known { address, version: list.version, first });
+        owner
+    }
+
+    /// All candidates of a Service, in no order that matters.
+    pub(crate) fn candidates(
+        &self,
+        eligible: &Eligible,
+        find: impl FnOnce(&Matching) -> Vec<Candidate>,
+    ) -> Cow<'_, [Candidate]> {
+        let fresh = self.lists.get(&eligible.matching).filter(|_| !self.stale.contains(&eligible.matching));
+        match (fresh, &eligible.only_on) {
+            (Some(list), None) => Cow::Borrowed(&list.candidates),
+            (Some(list), Some(_)) => Cow::Owned(local(&list.candidates, eligible)),
+            (None, _) => Cow::Owned(local(&find(&eligible.matching), eligible)),
+        }
+    }
+
+    fn list(
+        &mut self,
+        matching: &Matching,
+        find: impl FnOnce(&Matching) -> Vec<Candidate>,
+    ) -> Arc<CandidateList> {
+        let old = self.lists.get(matching);
+        if let Some(old) = old
+            && !self.stale.contains(matching)
+        {
+            return Arc::clone(old);
+        }
+        self.stale.remove(matching);
+        let candidates = find(matching);
+        if let Some(old) = old
+            && old.candidates == candidates
+        {
+            return Arc::clone(old);
+        }
+        self.versions += 1;
+        let before: BTreeSet<&Candidate> = old.iter().flat_map(|old| &old.candidates).collect();
+        let after: BTreeSet<&Candidate> = candidates.iter().collect();
+        let list = Arc::new(CandidateList {
+            version: self.versions,
+            previous: old.map_or(0, |old| old.version),
+            gained: after.difference(&before).map(|candidate| (*candidate).clone()).collect(),
+            lost: before.difference(&after).map(|candidate| candidate.node.clone()).collect(),
+            candidates,
+        });
+        self.lists.insert(matching.clone(), Arc::clone(&list));
+        list
+    }
+}
+
+/// D14.
+fn local(candidates: &[Candidate], eligible: &Eligible) -> Vec<Candidate> {
+    let serves =
+        |candidate: &&Candidate| eligible.only_on.as_ref().is_none_or(|nodes| nodes.contains(&candidate.node));
+    candidates.iter().filter(serves).cloned().collect()
+}
+
+/// The first of `candidates` in the election, with its standing.
+fn first<'a>(
+    candidates: impl Iterator<Item = &'a Candidate>,
+    address: IpAddr,
+) -> Option<(Candidate, Standing)> {
+    let standing = |candidate: &'a Candidate| (election::standing(candidate, address), candidate);
+    candidates.map(standing).min().map(|(standing, candidate)| (candidate.clone(), standing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::announcements::InterfaceSet;
+    use rand::seq::IteratorRandom;
+    use rand::{RngExt, SeedableRng};
+
+    fn eligible(number: u32) -> Eligible {
+        Eligible {
+            addresses: vec![IpAddr::V4(number.into())],
+            matching: vec![0],
+            interfaces: InterfaceSet::All,
+            only_on: None,
+        }
+    }
+
+    /// Whatever comes and goes, the remembered answer is that of the election.
+    #[test]
+    fn d23_nothing_remembered_ever_shows() {
+        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+        let mut owners = Owners::default();
+        let mut alive: BTreeMap<NodeName, u64> = BTreeMap::new();
+        for round in 0..300 {
+            let node = NodeName::from(format!("n{}", random.random_range(0..12)));
+            if random.random_bool(0.5) {
+                alive.insert(node, random.random_range(0..3) / 2);
+            } else {
+                alive.remove(&node);
+            }
+            let candidates: Vec<Candidate> =
+                alive.iter().map(|(node, score)| Candidate { node: node.clone(), score: *score }).collect();
+            owners.candidates_changed();
+            // Some Services are not asked for in each round, and miss a version.
+            for number in (0..60_u32).sample(&mut random, 40) {
+                let service = ServiceKey::new("default", number.to_string());
+                let found = owners.owner(&service, &eligible(number), |_| candidates.clone());
+                let expected = election::order(&candidates, IpAddr::V4(number.into())).into_iter().next();
+                assert_eq!(found, expected, "round {round}, Service {number}");
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Whole speakers: one alone, and several on one segment in virtual time.
+
+use super::*;
+use crate::announcements::InterfaceSet;
+use crate::effect::EventReason;
+use crate::responder::DropReason;
+use crate::responder::arp::{Operation, Packet, parse};
+use metallb_api::annotations::Annotations;
+use metallb_api::config::{Advertisement, Config, Pool, PoolSelection};
+use metallb_api::endpoints::Endpoint;
+use metallb_api::service::{FamilyPolicy, Ingress, TrafficPolicy};
+use metallb_api::{EndpointSlice, Node, Service};
+
+mod alone;
+mod together;
+
+const ETH0: InterfaceId = InterfaceId(2);
+const CLIENT_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x99]);
+const CLIENT: Ipv4Addr = Ipv4Addr::new(172, 16, 16, 9);
+
+fn at(millis: u64) -> Time {
+    Time::from_micros(millis * 1_000)
+}
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn vip(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(172, 16, 16, last)
+}
+
+fn key(name: &str) -> ServiceKey {
+    ServiceKey::new("default", name)
+}
+
+fn mac(node: usize) -> MacAddr {
+    MacAddr([2, 0, 0, 0, 1, u8::try_from(node).expect("few nodes")])
+}
+
+fn name(node: usize) -> NodeName {
+    format!("wk0{}", node + 1).into()
+}
+
+fn address(node: usize) -> SocketAddr {
+    ([172, 16, 16, u8::try_from(node + 11).expect("few nodes")], 7946).into()
+}
+
+fn settings(node: usize) -> Settings {
+    Settings {
+        node: name(node),
+        load_balancer_class: None,
+        ignore_exclude_label: false,
+        gossip_address: Some(address(node)),
+        gossip_secret: Some(b"secret".to_vec()),
+        boot_id: 1,
+        seed: [u8::try_from(node).expect("few nodes"); 32],
+    }
+}
+
+fn without_membership(node: usize) -> Settings {
+    Settings { gossip_address: None, ..settings(node) }
+}
+
+fn interface(node: usize) -> Interface {
+    Interface {
+        id: ETH0,
+        name: "eth0".to_owned(),
+        mac: Some(mac(node)),
+        addresses: vec![(address(node).ip(), 24)],
+        is_up: true,
+        has_carrier: true,
+        can_broadcast: true,
+        no_arp: false,
+        has_master: false,
+    }
+}
+
+fn service(name: &str, ips: &[IpAddr]) -> Service {
+    Service {
+        key: key(name),
+        uid: format!("uid-{name}"),
+        resource_version: "1".to_owned(),
+        is_load_balancer: true,
+        load_balancer_class: None,
+        labels: BTreeMap::new(),
+        annotations: Annotations::default(),
+        cluster_ips: Vec::new(),
+        load_balancer_ip: None,
+        primary_family: None,
+        family_policy: FamilyPolicy::SingleStack,
+        traffic_policy: TrafficPolicy::Cluster,
+        selector: BTreeMap::new(),
+        ports: Vec::new(),
+        ingress: ips.iter().copied().map(Ingress::Ip).collect(),
+    }
+}
+
+fn slice(service: &str, endpoints: &[(usize, bool)]) -> EndpointSlice {
+    let endpoints = endpoints
+        .iter()
+        .map(|(node, can_serve)| Endpoint { node: Some(name(*node)), can_serve: *can_serve })
+        .collect();
+    EndpointSlice {
+        namespace: "default".to_owned(),
+        name: format!("{service}-1"),
+        service: Some(key(service)),
+        endpoints,
+    }
+}
+
+fn node(number: usize) -> Node {
+    Node { name: name(number), labels: BTreeMap::new(), network_unavailable: false }
+}
+
+fn peers(count: usize) -> Vec<Peer> {
+    (0..count).map(|node| Peer { node: name(node), address: address(node).ip() }).collect()
+}
+
+fn config(interfaces: &[&str]) -> Config {
+    let pool = Pool {
+        name: "main".to_owned(),
+        labels: BTreeMap::new(),
+        ranges: vec![
+            "172.16.16.0/24".parse().expect("a legal range"),
+            "10.0.0.0/8".parse().expect("a legal range"),
+            "fd00::/64".parse().expect("a legal range"),
+        ],
+        auto_assign: true,
+        avoid_buggy_ips: false,
+        allocation: None,
+    };
+    let advertisement = Advertisement {
+        name: "l2".to_owned(),
+        pools: PoolSelection::All,
+        node_selectors: Vec::new(),
+        interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect(),
+        service_selectors: Vec::new(),
+        preferred_nodes: Vec::new(),
+    };
+    Config {
+        pools: [("main".to_owned(), pool)].into(),
+        advertisements: [("l2".to_owned(), advertisement)].into(),
+    }
+}
+
+/// Puts a configuration in force as checked custom resources would.
+fn configure(speaker: &mut Speaker, now: Time, config: Config) {
+    if speaker.cluster.set_config(config) {
+        speaker.config_changed();
+    }
+    speaker.conclude(now);
+}
+
+/// Tells a speaker of `count` nodes, these Services, and one endpoint of each on
+/// every node.
+fn tell(speaker: &mut Speaker, now: Time, own: usize, count: usize, services: &[Service]) {
+    speaker.handle(now, Input::Interfaces(vec![interface(own)]));
+    speaker.handle(now, Input::Nodes((0..count).map(node).collect()));
+    let everywhere: Vec<(usize, bool)> = (0..count).map(|node| (node, true)).collect();
+    let slices = services.iter().map(|service| slice(service.key.name(), &everywhere)).collect();
+    speaker.handle(now, Input::EndpointSlices(slices));
+    speaker.handle(now, Input::Services(services.to_vec()));
+    configure(speaker, now, config(&[]));
+    speaker.handle(now, Input::Peers(peers(count)));
+}
+
+fn drain(speaker: &mut Speaker) -> Vec<Effect> {
+    std::iter::from_fn(|| speaker.poll_effect()).collect()
+}
+
+fn notices(effects: &[Effect]) -> Vec<&Notice> {
+    let notice = |effect| match effect {
+        &Effect::Notice(ref notice) => Some(notice),
+        _ => None,
+    };
+    effects.iter().filter_map(notice).collect()
+}
+
+fn frames(effects: &[Effect]) -> Vec<Packet> {
+    let frame = |effect: &Effect| match effect {
+        Effect::SendFrame { bytes, .. } => Some(parse(bytes).expect("our own frame")),
+        _ => None,
+    };
+    effects.iter().filter_map(frame).collect()
+}
+
+fn request(target: Ipv4Addr) -> Vec<u8> {
+    let packet = Packet {
+        destination: MacAddr::BROADCAST,
+        source: CLIENT_MAC,
+        operation: Operation::Request,
+        sender_mac: CLIENT_MAC,
+        sender_ip: CLIENT,
+        target_mac: MacAddr([0; 6]),
+        target_ip: target,
+    };
+    packet.to_frame()
+}
+
+/// Asks for an address and gives the MAC in the answer, if there is one.
+fn ask(speaker: &mut Speaker, now: Time, target: Ipv4Addr) -> Option<MacAddr> {
+    drain(speaker);
+    speaker.handle(now, Input::Frame { interface: ETH0, bytes: &request(target) });
+    frames(&drain(speaker)).first().map(|reply| reply.sender_mac)
+}
+
+fn announced(speaker: &Speaker) -> Vec<(&str, IpAddr)> {
+    speaker.announced().map(|entry| (entry.service.name(), entry.address)).collect()
+}

@@ -1,0 +1,210 @@
+//! Links and their addresses as they change, by netlink instead of polling
+//! (D40): every change gives the core the whole list.
+//!
+//! Notifications are only a hint that something changed. Each burst of them is
+//! followed by one full dump, so that a lost or unreadable message costs nothing
+//! but time, and one interface that vanishes while it is read spoils none of the
+//! others (W44).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
+use speaker_core::{Input, Interface, InterfaceId, MacAddr};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::exclude::ExcludeList;
+
+/// Changes come in bursts (a link, its addresses, its carrier); this long after
+/// the first the list is read once.
+const COALESCE: Duration = Duration::from_millis(20);
+/// The list is read this often even if nothing is heard.
+const REFRESH: Duration = Duration::from_secs(180);
+/// After the netlink socket failed.
+const RECONNECT: Duration = Duration::from_secs(1);
+/// A dump that hangs is given up; the kernel answers within milliseconds.
+const DUMP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Sends [`Input::Interfaces`] at the start and whenever the list changes, until
+/// the receiver is gone. A failing netlink socket is opened anew.
+pub async fn watch(exclude: ExcludeList, inputs: mpsc::Sender<Input<'static>>) {
+    let mut last = None;
+    while !inputs.is_closed() {
+        if let Err(error) = follow(&exclude, &inputs, &mut last).await {
+            tracing::warn!(%error, "interfaces: netlink failed, trying again");
+            tokio::time::sleep(RECONNECT).await;
+        }
+    }
+}
+
+/// One netlink socket's life. `Ok` means that the receiver is gone.
+async fn follow(
+    exclude: &ExcludeList,
+    inputs: &mpsc::Sender<Input<'static>>,
+    last: &mut Option<Vec<Interface>>,
+) -> Result<(), WatchError> {
+    let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+    let (connection, handle, mut messages) = new_multicast_connection(&groups).map_err(WatchError::Open)?;
+    let _driver = AbortOnDrop(tokio::spawn(connection));
+    loop {
+        let interfaces =
+            timeout(DUMP_TIMEOUT, list(&handle, exclude)).await.map_err(|_| WatchError::Hangs)??;
+        if last.as_ref() != Some(&interfaces) {
+            log_changes(last.as_deref().unwrap_or_default(), &interfaces);
+            *last = Some(interfaces.clone());
+            if inputs.send(Input::Interfaces(interfaces)).await.is_err() {
+                return Ok(());
+            }
+        }
+        tokio::select! {
+            () = inputs.closed() => return Ok(()),
+            result = next_burst(&mut messages) => result?,
+        }
+    }
+}
+
+/// Waits for a change, an overrun or [`REFRESH`], and for the rest of its burst.
+async fn next_burst<M>(messages: &mut (impl Stream<Item = M> + Unpin)) -> Result<(), WatchError> {
+    match timeout(REFRESH, messages.next()).await {
+        Ok(Some(_)) => {}
+        Ok(None) => return Err(WatchError::Closed),
+        Err(_) => return Ok(()),
+    }
+    let end = Instant::now() + COALESCE;
+    while let Ok(message) = timeout_at(end, messages.next()).await {
+        if message.is_none() {
+            return Err(WatchError::Closed);
+        }
+    }
+    Ok(())
+}
+
+/// Every interface that is not excluded, by index.
+async fn list(handle: &Handle, exclude: &ExcludeList) -> Result<Vec<Interface>, WatchError> {
+    let mut interfaces = BTreeMap::new();
+    let mut links = Box::pin(handle.link().get().execute());
+    while let Some(link) = links.next().await {
+        let Some(interface) = readable(link)?.and_then(|link| from_link(&link)) else { continue };
+        if !exclude.matches(&interface.name) {
+            interfaces.insert(interface.id, interface);
+        }
+    }
+    let mut addresses = Box::pin(handle.address().get().execute());
+    while let Some(message) = addresses.next().await {
+        let Some(message) = readable(message)? else { continue };
+        if let Some(interface) = interfaces.get_mut(&InterfaceId(message.header.index))
+            && let Some(address) = from_address(&message)
+        {
+            interface.addresses.push((address, message.header.prefix_len));
+        }
+    }
+    for interface in interfaces.values_mut() {
+        interface.addresses.sort_unstable();
+    }
+    Ok(interfaces.into_values().collect())
+}
+
+/// An answer of the kernel about one object is left out; a broken socket is not
+/// (W44).
+fn readable<T>(message: Result<T, rtnetlink::Error>) -> Result<Option<T>, WatchError> {
+    match message {
+        Ok(message) => Ok(Some(message)),
+        Err(error @ (rtnetlink::Error::NetlinkError(_) | rtnetlink::Error::UnexpectedMessage(_))) => {
+            tracing::debug!(%error, "interfaces: left out what cannot be read");
+            Ok(None)
+        }
+        Err(error) => Err(WatchError::Dump(error)),
+    }
+}
+
+/// What decides about announcing on a link (D45); `None` for one without a name.
+fn from_link(link: &LinkMessage) -> Option<Interface> {
+    let mut name = None;
+    let mut mac = None;
+    let mut has_master = false;
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::IfName(text) => name = Some(text.clone()),
+            LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddr),
+            LinkAttribute::Controller(index) => has_master = *index != 0,
+            _ => {}
+        }
+    }
+    let flags = link.header.flags;
+    Some(Interface {
+        id: InterfaceId(link.header.index),
+        name: name?,
+        mac: mac.filter(|mac| mac.is_unicast()),
+        addresses: Vec::new(),
+        is_up: flags.contains(LinkFlags::Up),
+        has_carrier: flags.contains(LinkFlags::LowerUp),
+        can_broadcast: flags.contains(LinkFlags::Broadcast),
+        no_arp: flags.contains(LinkFlags::Noarp),
+        has_master,
+    })
+}
+
+/// The interface's own address: on a point-to-point link `IFA_ADDRESS` is the
+/// peer's and `IFA_LOCAL` ours; IPv6 has `IFA_ADDRESS` only.
+fn from_address(message: &AddressMessage) -> Option<IpAddr> {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })
+}
+
+/// One line for each interface that came, went or changed.
+fn log_changes(before: &[Interface], after: &[Interface]) {
+    for interface in after.iter().filter(|interface| !before.contains(interface)) {
+        tracing::info!(
+            interface = interface.name,
+            index = interface.id.0,
+            mac = interface.mac.map(tracing::field::display),
+            up = interface.is_up,
+            carrier = interface.has_carrier,
+            addresses = ?interface.addresses,
+            announces = interface.can_announce_ipv4(),
+            "interface"
+        );
+    }
+    for gone in before.iter().filter(|old| after.iter().all(|new| new.id != old.id)) {
+        tracing::info!(interface = gone.name, index = gone.id.0, "interface gone");
+    }
+}
+
+/// The task of a connection ends with the watch that uses it.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Why a netlink socket is given up.
+#[derive(Debug, thiserror::Error)]
+enum WatchError {
+    #[error("cannot open a netlink socket: {0}")]
+    Open(#[source] io::Error),
+    #[error("cannot list: {0}")]
+    Dump(#[from] rtnetlink::Error),
+    #[error("the kernel does not answer")]
+    Hangs,
+    #[error("the socket was closed")]
+    Closed,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+//! The speaker's one door to Kubernetes: what is watched becomes inputs of the
+//! core, and its Events are written.
+
+use std::fmt::Debug;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1 as core;
+use kube::core::DeserializeGuard;
+use kube::{Api, Client, Resource};
+use metallb_api::endpoints::SERVICE_NAME_LABEL;
+use metallb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
+use metallb_shell::events::{self, Events, Occurrence, Reporter};
+use metallb_shell::metrics::ClientMetrics;
+use metallb_shell::resources::{self, Source};
+use metallb_shell::watch::{Change, Seen, Table, Watch};
+use metallb_shell::{Readiness, Shutdown};
+use serde::de::DeserializeOwned;
+use speaker_core::{Effect, EventType, Input, Notice, Peer};
+use tokio::sync::mpsc;
+
+use crate::notices;
+
+/// What to watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The namespace of pools, advertisements and the speakers' Pods.
+    pub namespace: String,
+    /// The node it runs on, for its Events.
+    pub node: NodeName,
+    /// Label selector of the speakers' Pods (E4); `None` without membership.
+    pub peer_labels: Option<String>,
+}
+
+/// Watches, and reports what it sees to `inputs`; takes `effects`, of which
+/// Events are written and notices logged. Ends when the process does, or when
+/// nobody takes inputs any more.
+///
+/// An API server that does not answer is waited for: nothing is taken back, so
+/// the core goes on with what it knows.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    inputs: mpsc::Sender<Input<'static>>,
+    effects: mpsc::Receiver<Effect>,
+    metrics: ClientMetrics,
+    readiness: Readiness,
+    mut shutdown: Shutdown,
+) {
+    let reporter = Reporter { component: "metallb-speaker", host: Some(settings.node.as_str().to_owned()) };
+    let (events, writer) = events::channel(reporter);
+    let writer = tokio::spawn(writer.run(client.clone()));
+    let taken = tokio::spawn(take(effects, events, metrics.clone()));
+    let watches = Watches { client, inputs, metrics, readiness };
+    tokio::select! {
+        () = watches.run(settings) => {}
+        () = shutdown.wait() => {}
+    }
+    // The core says what it hands over until it exits; only then the effects end.
+    let _ = taken.await;
+    let _ = tokio::time::timeout(LAST_EVENTS, writer).await;
+}
+
+/// How long the end of the process waits for its last Events.
+const LAST_EVENTS: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Takes the core's effects that concern people.
+async fn take(mut effects: mpsc::Receiver<Effect>, events: Events, metrics: ClientMetrics) {
+    while let Some(effect) = effects.recv().await {
+        match effect {
+            Effect::Event { service, uid, reason, message } => {
+                let is_reported = events.report(Occurrence {
+                    namespace: service.namespace().to_owned(),
+                    name: service.name().to_owned(),
+                    uid,
+                    reason: reason.as_str(),
+                    message,
+                    is_warning: reason.event_type() == EventType::Warning,
+                });
+                if !is_reported {
+                    metrics.update_errors.inc();
+                }
+            }
+            Effect::Notice(notice) => {
+                if let Notice::ConfigLoaded { rejected, .. } = &notice {
+                    metrics.config_read(rejected.len());
+                }
+                notices::log(&notice);
+            }
+            // The event loop keeps these to itself.
+            Effect::SendFrame { .. } | Effect::SendDatagram { .. } | Effect::Exit => {}
+        }
+    }
+}
+
+struct Watches {
+    client: Client,
+    inputs: mpsc::Sender<Input<'static>>,
+    metrics: ClientMetrics,
+    readiness: Readiness,
+}
+
+impl Watches {
+    async fn run(&self, settings: Settings) {
+        let Settings { namespace, peer_labels, .. } = settings;
+        let source = Source {
+            client: self.client.clone(),
+            namespace: namespace.clone(),
+            readiness: self.readiness.clone(),
+        };
+        let slices = Some(SERVICE_NAME_LABEL.to_owned());
+        tokio::join!(
+            resources::gather(source, self.inputs.clone(), Input::Resources, None),
+            self.each(Api::all(self.client.clone()), None, |object| Service::from(&object), service),
+            self.each(Api::all(self.client.clone()), slices, |object| EndpointSlice::from(&object), slice),
+            self.whole(Api::all(self.client.clone()), None, |object| Node::from(&object), Input::Nodes),
+            async {
+                if let Some(labels) = peer_labels {
+                    let api = Api::namespaced(self.client.clone(), &namespace);
+                    self.whole(api, Some(labels), peer, peers).await;
+                }
+            },
+        );
+    }
+
+    /// Reports changes one by one.
+    async fn each<K, V>(
+        &self,
+        api: Api<DeserializeGuard<K>>,
+        labels: Option<String>,
+        convert: fn(K) -> V,
+        input: fn(Change<V>) -> Option<Input<'static>>,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+        V: Send + 'static,
+    {
+        let mut watch = self.watch(api, labels, convert);
+        loop {
+            let Some(input) = input(watch.next().await) else { continue };
+            self.metrics.updates.inc();
+            if self.inputs.send(input).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Reports everything each time something that is looked at differs; a
+    /// core that is slow gets the newest, not every state between.
+    async fn whole<K, V>(
+        &self,
+        api: Api<DeserializeGuard<K>>,
+        labels: Option<String>,
+        convert: fn(K) -> V,
+        input: fn(Vec<V>) -> Input<'static>,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+        V: Clone + PartialEq + Send + 'static,
+    {
+        let mut changes = Box::pin(self.watch(api, labels, convert).into_stream());
+        let mut table = Table::default();
+        let mut is_new = false;
+        loop {
+            tokio::select! {
+                permit = self.inputs.reserve(), if is_new => {
+                    let Ok(permit) = permit else { return };
+                    self.metrics.updates.inc();
+                    permit.send(input(table.objects().cloned().collect()));
+                    is_new = false;
+                }
+                change = changes.next() => is_new |= table.apply(change.expect("watches never end")),
+            }
+        }
+    }
+
+    fn watch<K, V>(
+        &self,
+        api: Api<DeserializeGuard<K>>,
+        labels: Option<String>,
+        convert: fn(K) -> V,
+    ) -> Watch<K, V>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+        V: Send + 'static,
+    {
+        let gate = self.readiness.gate(format!("watch {}", K::plural(&())), "not listed yet");
+        Watch::new(api, labels, convert, gate)
+    }
+}
+
+fn service(change: Change<Service>) -> Option<Input<'static>> {
+    match change {
+        Change::List(seen) => Some(Input::Services(readable(seen))),
+        Change::Applied(seen) => Some(Input::Service(Box::new(seen.object.ok()?))),
+        Change::Deleted(key) => Some(Input::ServiceGone(ServiceKey::new(key.namespace, key.name))),
+    }
+}
+
+fn slice(change: Change<EndpointSlice>) -> Option<Input<'static>> {
+    match change {
+        Change::List(seen) => Some(Input::EndpointSlices(readable(seen))),
+        Change::Applied(seen) => Some(Input::EndpointSlice(seen.object.ok()?)),
+        Change::Deleted(key) => Some(Input::EndpointSliceGone { namespace: key.namespace, name: key.name }),
+    }
+}
+
+/// The objects that can be read; the API server checks these kinds itself.
+fn readable<V>(seen: Vec<Seen<V>>) -> Vec<V> {
+    seen.into_iter().filter_map(|seen| seen.object.ok()).collect()
+}
+
+/// E4: the speaker behind a Pod. None before the Pod has an address and a node,
+/// and none after it has ended.
+fn peer(pod: core::Pod) -> Option<Peer> {
+    let status = pod.status?;
+    if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+        return None;
+    }
+    let node = pod.spec?.node_name.filter(|name| !name.is_empty())?;
+    Some(Peer { node: NodeName::from(node), address: status.pod_ip?.parse().ok()? })
+}
+
+fn peers(pods: Vec<Option<Peer>>) -> Input<'static> {
+    let mut peers: Vec<Peer> = pods.into_iter().flatten().collect();
+    peers.sort();
+    peers.dedup();
+    Input::Peers(peers)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(spec: serde_json::Value, status: serde_json::Value) -> core::Pod {
+        let object = json!({ "metadata": { "name": "speaker-x" }, "spec": spec, "status": status });
+        serde_json::from_value(object).expect("it is a Pod")
+    }
+
+    #[test]
+    fn e4_peers_are_pods_with_an_address_and_a_node() {
+        let spec = json!({ "containers": [], "nodeName": "wk01" });
+        let unplaced = json!({ "containers": [] });
+        let address = "172.16.16.11";
+        for (spec, status, expected) in [
+            (&spec, json!({ "podIP": address, "phase": "Running" }), true),
+            (&spec, json!({ "podIP": address, "phase": "Pending" }), true),
+            (&spec, json!({ "podIP": address, "phase": "Failed" }), false),
+            (&spec, json!({ "podIP": address, "phase": "Succeeded" }), false),
+            (&spec, json!({ "phase": "Pending" }), false),
+            (&spec, json!({ "podIP": "", "phase": "Running" }), false),
+            (&unplaced, json!({ "podIP": address, "phase": "Running" }), false),
+        ] {
+            let found = peer(pod(spec.clone(), status.clone()));
+            assert_eq!(found.is_some(), expected, "{status}");
+            if let Some(found) = found {
+                assert_eq!((found.node.as_str(), found.address.to_string().as_str()), ("wk01", address));
+            }
+        }
+    }
+
+    #[test]
+    fn peers_are_sorted_and_said_once() {
+        let peer = |node: &str| Some(Peer { node: node.into(), address: [172, 16, 16, 11].into() });
+        let Input::Peers(found) = peers(vec![peer("b"), None, peer("a"), peer("b")]) else {
+            panic!("peers make peers");
+        };
+        let names: Vec<_> = found.iter().map(|peer| peer.node.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+}

@@ -1,0 +1,80 @@
+//! The core's notices as log lines, with the values that people grep for (F42).
+
+use speaker_core::Notice;
+
+/// Writes one line.
+pub fn log(notice: &Notice) {
+    match notice {
+        Notice::Announced { service, address, candidates } => {
+            let candidates = joined(candidates);
+            tracing::info!(
+                event = "serviceAnnounced", service = %service, ips = %address, candidates, protocol = "layer2",
+                "service has IP, announcing"
+            );
+        }
+        Notice::Withdrawn { service, address, reason, owner } => {
+            let owner = owner.as_ref().map(ToString::to_string).unwrap_or_default();
+            tracing::info!(
+                event = "serviceWithdrawn", service = %service, ips = %address, reason = reason.as_str(), owner,
+                protocol = "layer2", "withdrawing service announcement"
+            );
+        }
+        Notice::MemberUp(node) => {
+            tracing::info!(op = "memberlist", event = "memberUp", node = %node, "node event forces a new election");
+        }
+        Notice::MemberDown(node) => {
+            tracing::info!(
+                op = "memberlist", event = "memberDown", node = %node, "node event forces a new election"
+            );
+        }
+        Notice::MemberRestarted(node) => {
+            tracing::info!(op = "memberlist", event = "memberRestarted", node = %node, "a member has a new identity");
+        }
+        Notice::Joined { members } => {
+            let members = joined(members);
+            tracing::info!(op = "memberlist", event = "joined", members, "the first members are known");
+        }
+        Notice::Gratuitous { address, wave, interface, mac } => {
+            let wave = wave.map_or_else(|| "refresh".to_owned(), |wave| wave.to_string());
+            tracing::debug!(
+                event = "gratuitous", ip = %address, wave, interface = interface.0, mac = %mac, "announced"
+            );
+        }
+        Notice::Conflict { address, interface, mac } => {
+            tracing::warn!(
+                event = "conflict", ip = %address, interface = interface.0, mac = %mac,
+                "another station claims an address that this node announces"
+            );
+        }
+        Notice::Paused(late) => {
+            let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(
+                event = "paused",
+                late_ms,
+                "this process did not run for a while; its addresses are announced again"
+            );
+        }
+        Notice::ConfigLoaded { pools, advertisements, rejected } => {
+            for (object, error) in rejected {
+                tracing::error!(
+                    op = "setConfig",
+                    object,
+                    error = format!("failed to parse the configuration: {error}"),
+                    "an object is not in force"
+                );
+            }
+            let rejected = rejected.len();
+            tracing::info!(
+                event = "configLoaded",
+                pools,
+                advertisements,
+                rejected,
+                "configuration (re)loaded"
+            );
+        }
+    }
+}
+
+fn joined(names: &[metallb_api::NodeName]) -> String {
+    names.iter().map(metallb_api::NodeName::as_str).collect::<Vec<_>>().join(",")
+}

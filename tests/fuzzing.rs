@@ -1,0 +1,111 @@
+//! The fuzz targets' functions over the stored corpus and seeded random input.
+
+use std::fs;
+use std::path::Path;
+
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Random inputs for each target in one run of the tests.
+const RANDOM_INPUTS: u64 = 2_000;
+
+#[test]
+fn arp_responder_survives_corpus_and_random_frames() {
+    run("arp_responder", tests::fuzzing::arp_responder, arp_like);
+}
+
+#[test]
+fn gossip_datagram_survives_corpus_and_random_datagrams() {
+    run("gossip_datagram", tests::fuzzing::gossip_datagram, framed_noise);
+}
+
+#[test]
+fn address_ranges_survives_corpus_and_random_text() {
+    run("address_ranges", tests::fuzzing::address_ranges, range_like);
+}
+
+fn run(target: &str, check: fn(&[u8]), generate: fn(&mut ChaCha8Rng) -> Vec<u8>) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+    let mut replayed = 0;
+    for entry in fs::read_dir(&corpus).unwrap_or_else(|error| panic!("{}: {error}", corpus.display())) {
+        check(&fs::read(entry.expect("a folder can be listed").path()).expect("a corpus file can be read"));
+        replayed += 1;
+    }
+    assert!(replayed >= 5, "{target}: only {replayed} files in its corpus");
+    for seed in 0..RANDOM_INPUTS {
+        let input = generate(&mut ChaCha8Rng::seed_from_u64(seed));
+        if std::panic::catch_unwind(|| check(&input)).is_err() {
+            panic!("{target} failed with seed {seed}, input {input:02x?}");
+        }
+    }
+}
+
+/// Frames that are almost ARP: a right one with a few bytes changed, cut or added.
+fn arp_like(random: &mut ChaCha8Rng) -> Vec<u8> {
+    const REQUEST: &[u8] = &[
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1,
+        172, 16, 16, 1, 0, 0, 0, 0, 0, 0, 172, 16, 16, 101,
+    ];
+    let mut input = Vec::new();
+    for _ in 0..random.random_range(1..6) {
+        let mut frame = REQUEST.to_vec();
+        frame.resize(random.random_range(42..70), 0);
+        for _ in 0..random.random_range(0..4) {
+            let at = random.random_range(0..frame.len());
+            frame[at] = random.random();
+        }
+        frame.truncate(match random.random_bool(0.2) {
+            true => random.random_range(0..=frame.len()),
+            false => frame.len(),
+        });
+        push(&mut input, &frame);
+    }
+    input
+}
+
+fn framed_noise(random: &mut ChaCha8Rng) -> Vec<u8> {
+    let mut input = Vec::new();
+    for _ in 0..random.random_range(1..6) {
+        let mut datagram = vec![0; random.random_range(0..200)];
+        random.fill_bytes(&mut datagram);
+        if let Some(version) = datagram.first_mut() {
+            *version = random.random_range(0..4);
+        }
+        push(&mut input, &datagram);
+    }
+    input
+}
+
+fn range_like(random: &mut ChaCha8Rng) -> Vec<u8> {
+    const PIECES: &[&str] = &[
+        "10.0.0.1",
+        "10.0.0.255",
+        "::ffff:10.0.0.1",
+        "fd00::",
+        "fd00::1",
+        "::",
+        "255.255.255.255",
+        "-",
+        "/",
+        "0",
+        "24",
+        "32",
+        "64",
+        "128",
+        "129",
+        " ",
+        "01",
+        "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+        "%eth0",
+        "1.2.3",
+        "é",
+    ];
+    let pieces = (0..random.random_range(1..6)).map(|_| PIECES[random.random_range(0..PIECES.len())]);
+    pieces.collect::<String>().into_bytes()
+}
+
+fn push(input: &mut Vec<u8>, piece: &[u8]) {
+    let length = u16::try_from(piece.len()).expect("pieces are short");
+    input.extend(length.to_be_bytes());
+    input.extend(piece);
+}

@@ -1,0 +1,69 @@
+//! What the tests of both shells against the in-memory API server share: our
+//! RBAC manifests, and objects to put in.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use fake_api::{FakeApi, Rbac, RequestRecord};
+use k8s_openapi::api::core::v1 as core;
+use metallb_api::crd::{IPAddressPool, L2Advertisement};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// The namespace that everything of ours is in.
+pub(crate) const NAMESPACE: &str = "metallb-system";
+
+/// The service account of a component, as a user.
+pub(crate) fn account(component: &str) -> String {
+    format!("system:serviceaccount:{NAMESPACE}:{component}")
+}
+
+/// Who may do what, by `manifests/base`.
+pub(crate) fn rbac() -> Rbac {
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/base");
+    let mut objects: Vec<Value> = Vec::new();
+    for name in ["controller-rbac.yaml", "speaker-rbac.yaml"] {
+        let text = std::fs::read_to_string(base.join(name)).expect("the manifests lie beside the tests");
+        objects.extend(serde_saphyr::from_multiple::<Value>(&text).expect("the manifests are YAML"));
+    }
+    Rbac::from_objects(&objects).expect("every binding has its role")
+}
+
+/// An API server that enforces our manifests.
+pub(crate) fn fake() -> FakeApi {
+    FakeApi::builder().rbac(rbac()).build().expect("our own CRDs are implemented")
+}
+
+/// An object of the test's own making.
+pub(crate) fn typed<K: DeserializeOwned>(value: Value) -> K {
+    serde_json::from_value(value).expect("the test's own object decodes")
+}
+
+/// A pool of these ranges.
+pub(crate) fn pool(name: &str, addresses: &[&str]) -> IPAddressPool {
+    typed(json!({"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool",
+        "metadata": {"name": name, "namespace": NAMESPACE}, "spec": {"addresses": addresses}}))
+}
+
+/// An advertisement of every pool.
+pub(crate) fn advertisement(name: &str) -> L2Advertisement {
+    typed(json!({"apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement",
+        "metadata": {"name": name, "namespace": NAMESPACE}, "spec": {}}))
+}
+
+/// A Service of type LoadBalancer in namespace `default`.
+pub(crate) fn service(name: &str) -> core::Service {
+    typed(json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"type": "LoadBalancer", "ports": [{"port": 80}], "selector": {"app": name}}}))
+}
+
+/// Requests that were refused by RBAC, and grants that no request needed.
+pub(crate) fn rbac_mismatch(user: &str, requests: &[RequestRecord]) -> (Vec<String>, BTreeSet<String>) {
+    let own = || requests.iter().filter(|request| request.user == user);
+    let refused = own().filter(|request| request.status == Some(403));
+    let refused = refused.map(|request| format!("{:?}", request.attributes())).collect();
+    let grants = rbac().grants(user);
+    let unused = grants.iter().filter(|grant| !own().any(|request| grant.covers(&request.attributes())));
+    (refused, unused.map(ToString::to_string).collect())
+}

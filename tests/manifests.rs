@@ -1,0 +1,411 @@
+//! What Flux, Argo CD or kubectl would apply: that it renders, is safe, and means what we say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use metallb_api::config::{self, Config, Kind, Resources};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+fn manifests() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../manifests")
+}
+
+/// The directories that a user applies.
+const APPLIED: &[&str] = &["base", "overlays/talos"];
+
+/// The objects in a file.
+fn objects(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let objects: Vec<Value> =
+        serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    objects.into_iter().filter(|object| !object.is_null()).collect()
+}
+
+/// The part of kustomize that our kustomizations use; any other key is an error.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Kustomization {
+    #[serde(rename = "apiVersion")]
+    _api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
+    namespace: Option<String>,
+    resources: Vec<String>,
+    #[serde(default)]
+    images: Vec<Image>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Image {
+    name: String,
+    new_tag: String,
+}
+
+/// What `kubectl kustomize` makes of a directory.
+fn render(dir: &Path) -> Vec<Value> {
+    let file = dir.join("kustomization.yaml");
+    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let kustomization: Kustomization =
+        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let mut rendered = Vec::new();
+    for resource in &kustomization.resources {
+        let path = dir.join(resource);
+        rendered.extend(if path.is_dir() { render(&path) } else { objects(&path) });
+    }
+    for object in &mut rendered {
+        if let Some(namespace) = &kustomization.namespace {
+            assert_in_namespace(object, namespace);
+        }
+        set_images(object, &kustomization.images);
+    }
+    rendered
+}
+
+/// Files stand in the namespace they will be in, so that they can be applied by themselves.
+fn assert_in_namespace(object: &Value, namespace: &str) {
+    let cluster_scoped = ["Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"];
+    let is_cluster_scoped = object["kind"].as_str().is_some_and(|kind| cluster_scoped.contains(&kind));
+    let expected = if is_cluster_scoped { Value::Null } else { json!(namespace) };
+    assert_eq!(object["metadata"]["namespace"], expected, "{}", name_of(object));
+}
+
+fn set_images(object: &mut Value, images: &[Image]) {
+    let containers = object.pointer_mut("/spec/template/spec/containers").and_then(Value::as_array_mut);
+    for container in containers.into_iter().flatten() {
+        for image in images.iter().filter(|image| container["image"] == json!(image.name)) {
+            container["image"] = json!(format!("{}:{}", image.name, image.new_tag));
+        }
+    }
+}
+
+/// `Kind name`.
+fn name_of(object: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    format!("{} {}", text(&object["kind"]), text(&object["metadata"]["name"]))
+}
+
+fn by_name(objects: &[Value]) -> BTreeMap<String, Value> {
+    let named: BTreeMap<_, _> = objects.iter().map(|object| (name_of(object), object.clone())).collect();
+    assert_eq!(named.len(), objects.len(), "two objects have one name");
+    named
+}
+
+fn base() -> BTreeMap<String, Value> {
+    by_name(&render(&manifests().join("base")))
+}
+
+fn yaml_files(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).expect("manifests/ is readable") {
+        let path = entry.expect("manifests/ is readable").path();
+        match path.extension() {
+            _ if path.is_dir() => files.extend(yaml_files(&path)),
+            Some(extension) if extension == "yaml" => files.push(path),
+            _ => panic!("{} is no YAML file", path.display()),
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn every_file_is_yaml_and_is_used() {
+    let mut used = BTreeSet::new();
+    for file in yaml_files(&manifests()) {
+        for object in objects(&file) {
+            assert!(object["apiVersion"].is_string() && object["kind"].is_string(), "{}", file.display());
+            for resource in object["resources"].as_array().into_iter().flatten() {
+                let path = file.with_file_name(resource.as_str().unwrap_or_default());
+                let path = path.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                used.insert(if path.is_dir() { path.join("kustomization.yaml") } else { path });
+            }
+        }
+    }
+    let applied = APPLIED.iter().map(|dir| manifests().join(dir).join("kustomization.yaml"));
+    used.extend(applied.map(|path| path.canonicalize().expect("APPLIED names what is there")));
+    for file in yaml_files(&manifests()) {
+        let path = file.canonicalize().expect("it was just read");
+        let is_example = path.parent().is_some_and(|parent| parent.ends_with("examples"));
+        assert!(is_example || used.contains(&path), "{} belongs to no kustomization", file.display());
+    }
+}
+
+/// The CRDs are left out: their file is itself generated.
+#[test]
+fn what_the_overlays_render() {
+    insta::with_settings!({ snapshot_path => "../snapshots", prepend_module_to_snapshot => false }, {
+        for dir in APPLIED.iter().filter(|dir| dir.starts_with("overlays/")) {
+            let objects = render(&manifests().join(dir));
+            let shown: Vec<_> = objects
+                .iter()
+                .filter(|object| object["kind"] != json!("CustomResourceDefinition"))
+                .map(|object| serde_saphyr::to_string(object).expect("JSON is YAML"))
+                .collect();
+            let name = format!("manifests-{}", dir.replace('/', "-"));
+            insta::assert_snapshot!(name, shown.join("---\n"));
+        }
+    });
+}
+
+/// `kubectl kustomize` and this file agree, and it has nothing to warn of.
+#[test]
+#[expect(clippy::print_stderr, reason = "a test that does not run must say so")]
+fn kustomize_renders_the_same_without_warnings() {
+    let tools: [&[&str]; 2] = [&["kubectl", "kustomize"], &["kustomize", "build"]];
+    let runs = |tool: &&&[&str]| Command::new(tool[0]).arg("--help").output().is_ok();
+    let Some(tool) = tools.iter().find(runs) else {
+        assert!(std::env::var_os("CI").is_none(), "CI must have kubectl or kustomize");
+        eprintln!("SKIPPED: neither kubectl nor kustomize is installed, so nothing was compared with them");
+        return;
+    };
+    for dir in APPLIED {
+        let output = Command::new(tool[0]).args(&tool[1..]).arg(manifests().join(dir)).output();
+        let output = output.expect("it ran a moment ago");
+        let warnings = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && warnings.is_empty(), "{dir}: {warnings}");
+        let text = String::from_utf8(output.stdout).expect("YAML is UTF-8");
+        let rendered: Vec<Value> = serde_saphyr::from_multiple(&text).expect("kustomize writes YAML");
+        let (theirs, ours) = (by_name(&rendered), by_name(&render(&manifests().join(dir))));
+        assert_eq!(theirs.keys().collect::<Vec<_>>(), ours.keys().collect::<Vec<_>>(), "{dir}");
+        for (name, object) in &theirs {
+            assert_eq!(object, &ours[name], "{dir}: {name}");
+        }
+    }
+}
+
+#[test]
+fn every_custom_resource_is_accepted() {
+    for dir in APPLIED {
+        let mut resources = Resources::default();
+        for object in render(&manifests().join(dir)) {
+            if let Some(kind) = object["kind"].as_str().and_then(Kind::parse) {
+                resources.read(kind, &object);
+            }
+        }
+        let checked = config::check(&resources, &Config::default());
+        for verdict in &checked.verdicts {
+            assert!(
+                verdict.outcome.is_ok(),
+                "{dir}: {} {}: {:?}",
+                verdict.kind,
+                verdict.name,
+                verdict.outcome
+            );
+        }
+        let is_overlay = dir.starts_with("overlays/");
+        assert_eq!(!checked.config.pools.is_empty(), is_overlay, "{dir}: pools belong into overlays");
+        for pool in checked.config.pools.values() {
+            let announced = checked.config.advertisements.values().any(|ad| ad.selects_pool(pool));
+            assert!(announced, "{dir}: nobody announces {}", pool.name);
+        }
+    }
+}
+
+/// .100 is the API server's own virtual address, the nodes begin at .11 and the router is .1.
+#[test]
+fn the_address_plan_of_talos() {
+    let rendered = render(&manifests().join("overlays/talos"));
+    let mut resources = Resources::default();
+    for object in rendered.iter().filter(|object| object["kind"] == json!("IPAddressPool")) {
+        resources.read(Kind::IPAddressPool, object);
+    }
+    let config = config::check(&resources, &Config::default()).config;
+    let inside = (0..=255_u8).filter(|host| config.pool_of(&[[172, 16, 16, *host].into()]).is_some());
+    assert_eq!(inside.collect::<Vec<_>>(), (101..=120).collect::<Vec<u8>>());
+}
+
+#[test]
+fn the_examples_ask_for_the_addresses_of_the_plan() {
+    let annotation = "metallb.io/loadBalancerIPs";
+    for (file, kind, pointer, expected) in [
+        ("nginx.yaml", "Service", "/metadata/annotations", Value::Null),
+        ("traefik.yaml", "Service", "/metadata/annotations", json!("172.16.16.101")),
+        (
+            "envoy-gateway.yaml",
+            "EnvoyProxy",
+            "/spec/provider/kubernetes/envoyService/annotations",
+            json!("172.16.16.102"),
+        ),
+    ] {
+        let objects = objects(&manifests().join("examples").join(file));
+        let object = objects.iter().find(|object| object["kind"] == json!(kind)).expect(file);
+        let asked =
+            object.pointer(pointer).map_or(Value::Null, |annotations| annotations[annotation].clone());
+        assert_eq!(asked, expected, "{file}");
+        if kind == "Service" {
+            let service: k8s_openapi::api::core::v1::Service =
+                serde_json::from_value(object.clone()).expect(file);
+            assert!(metallb_api::Service::from(&service).is_load_balancer, "{file}");
+        }
+    }
+}
+
+/// Pod Security Standards, level restricted, as far as it concerns our fields.
+#[test]
+fn t12_the_controller_meets_pss_restricted() {
+    let deployment = &base()["Deployment controller"];
+    let pod = &deployment["spec"]["template"]["spec"];
+    for field in ["hostNetwork", "hostPID", "hostIPC", "volumes", "initContainers"] {
+        assert_eq!(pod[field], Value::Null, "{field}");
+    }
+    let security = &pod["securityContext"];
+    assert_eq!(security["runAsNonRoot"], json!(true));
+    assert!(security["runAsUser"].as_u64().is_some_and(|user| user > 0));
+    assert_eq!(security["seccompProfile"]["type"], json!("RuntimeDefault"));
+    let container = only_container(deployment);
+    let security = &container["securityContext"];
+    assert_eq!(security["allowPrivilegeEscalation"], json!(false));
+    assert_eq!(security["readOnlyRootFilesystem"], json!(true));
+    assert_eq!(security["capabilities"], json!({ "drop": ["ALL"] }));
+    assert_eq!(security["privileged"], Value::Null);
+    assert!(
+        container["ports"].as_array().expect("it has ports").iter().all(|port| port["hostPort"].is_null())
+    );
+}
+
+#[test]
+fn g111_g113_the_speaker_has_what_it_needs_and_no_more() {
+    let daemon_set = &base()["DaemonSet speaker"];
+    let pod = &daemon_set["spec"]["template"]["spec"];
+    assert_eq!(pod["hostNetwork"], json!(true));
+    assert_eq!(pod["terminationGracePeriodSeconds"], json!(15));
+    assert_eq!(pod["priorityClassName"], json!("system-node-critical"));
+    for field in ["hostPID", "hostIPC", "initContainers"] {
+        assert_eq!(pod[field], Value::Null, "{field}");
+    }
+    for volume in pod["volumes"].as_array().expect("it has volumes") {
+        assert!(volume["hostPath"].is_null(), "T13: {volume}");
+    }
+    let container = only_container(daemon_set);
+    let security = &container["securityContext"];
+    assert_eq!(security["capabilities"], json!({ "drop": ["ALL"], "add": ["NET_RAW"] }));
+    assert_eq!(security["allowPrivilegeEscalation"], json!(false));
+    assert_eq!(security["readOnlyRootFilesystem"], json!(true));
+    assert_eq!(security["privileged"], Value::Null);
+    assert_eq!(container["resources"]["requests"]["cpu"], json!("200m"));
+    assert_eq!(container["resources"]["limits"]["cpu"], Value::Null);
+    for mount in container["volumeMounts"].as_array().expect("it has mounts") {
+        assert_eq!(mount["readOnly"], json!(true), "{mount}");
+    }
+}
+
+fn only_container(workload: &Value) -> &Value {
+    let containers = workload["spec"]["template"]["spec"]["containers"].as_array();
+    let [container] = containers.map(Vec::as_slice).unwrap_or_default() else { panic!("one container") };
+    container
+}
+
+#[test]
+fn g60_g100_g110_a_drop_in_has_the_names_of_metallb() {
+    let base = base();
+    for name in [
+        "Namespace metallb-system",
+        "CustomResourceDefinition ipaddresspools.metallb.io",
+        "CustomResourceDefinition l2advertisements.metallb.io",
+        "ServiceAccount controller",
+        "ServiceAccount speaker",
+        "ClusterRole metallb-system:controller",
+        "ClusterRole metallb-system:speaker",
+        "Role controller",
+        "ConfigMap metallb-excludel2",
+        "Deployment controller",
+        "DaemonSet speaker",
+    ] {
+        assert!(base.contains_key(name), "{name} is missing");
+    }
+    for (workload, component) in [("Deployment controller", "controller"), ("DaemonSet speaker", "speaker")] {
+        let workload = &base[workload];
+        let labels = json!({ "app": "metallb", "component": component });
+        for at in ["/metadata/labels", "/spec/selector/matchLabels", "/spec/template/metadata/labels"] {
+            assert_eq!(workload.pointer(at), Some(&labels), "{component} {at}");
+        }
+        let container = only_container(workload);
+        assert_eq!(container["name"], json!(component));
+        assert_eq!(container["image"], json!(format!("ferrolb/{component}:0.1.0")));
+        assert_eq!(
+            container["livenessProbe"]["httpGet"],
+            json!({ "path": "/healthz", "port": "monitoring" })
+        );
+        assert_eq!(
+            container["readinessProbe"]["httpGet"],
+            json!({ "path": "/readyz", "port": "monitoring" })
+        );
+    }
+    let enforced = &base["Namespace metallb-system"]["metadata"]["labels"];
+    assert_eq!(enforced["pod-security.kubernetes.io/enforce"], json!("privileged"));
+}
+
+/// Every right, one in a line, as a snapshot; and what no right may be.
+#[test]
+fn t12_rbac_is_what_the_code_calls() {
+    let base = base();
+    let mut rights = BTreeSet::new();
+    for (name, role) in base.iter().filter(|(name, _)| name.contains("Role ")) {
+        for rule in role["rules"].as_array().expect("a role has rules") {
+            for right in rights_of(rule) {
+                assert!(!right.contains('*'), "{name}: {right}");
+                assert!(
+                    !right.starts_with("list secrets") && !right.starts_with("watch secrets"),
+                    "{name}: {right}"
+                );
+                let cluster_wide = name.starts_with("ClusterRole");
+                assert!(!(cluster_wide && right.contains("secrets")), "{name}: {right}");
+                assert!(!(cluster_wide && right.contains("pods")), "{name}: {right}");
+                rights.insert(format!("{name}: {right}"));
+            }
+        }
+    }
+    for (name, binding) in base.iter().filter(|(name, _)| name.contains("RoleBinding ")) {
+        let role = &binding["roleRef"];
+        let role = format!(
+            "{} {}",
+            role["kind"].as_str().unwrap_or_default(),
+            role["name"].as_str().unwrap_or_default()
+        );
+        assert!(base.contains_key(&role), "{name} binds {role}, which is missing");
+        for subject in binding["subjects"].as_array().expect("a binding has subjects") {
+            assert_eq!(subject["namespace"], json!("metallb-system"), "{name}");
+            let account = format!("ServiceAccount {}", subject["name"].as_str().unwrap_or_default());
+            assert!(base.contains_key(&account), "{name} binds {account}, which is missing");
+        }
+    }
+    insta::with_settings!({ snapshot_path => "../snapshots", prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("manifests-rights", rights.into_iter().collect::<Vec<_>>().join("\n"));
+    });
+}
+
+fn rights_of(rule: &Value) -> Vec<String> {
+    let list = |key: &str| -> Vec<&str> {
+        rule[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    };
+    let mut rights = Vec::new();
+    for group in list("apiGroups") {
+        for resource in list("resources") {
+            for verb in list("verbs") {
+                let group = if group.is_empty() { String::new() } else { format!(".{group}") };
+                let names = list("resourceNames");
+                let names =
+                    if names.is_empty() { String::new() } else { format!(" named {}", names.join(", ")) };
+                rights.push(format!("{verb} {resource}{group}{names}"));
+            }
+        }
+    }
+    rights
+}
+
+/// G40, G120: the ConfigMap holds a file that the speaker reads.
+#[test]
+fn g120_the_excluded_interfaces_are_those_of_metallb() {
+    let base = base();
+    let text = base["ConfigMap metallb-excludel2"]["data"]["excludel2.yaml"].as_str().expect("it is text");
+    let content: BTreeMap<String, Vec<String>> = serde_saphyr::from_str(text).expect("it is YAML");
+    let patterns = &content["announcedInterfacesToExclude"];
+    assert_eq!(patterns.len(), 14);
+    for pattern in ["^docker.*", "^veth.*", "^lo$", "^cali.*", "^flannel.*", "^kube-ipvs.*", "^lxc.*"] {
+        assert!(patterns.iter().any(|listed| listed == pattern), "{pattern}");
+    }
+}

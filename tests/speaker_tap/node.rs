@@ -1,0 +1,121 @@
+//! A node: a network namespace with a TAP as its NIC, kube-proxy's part of the work, and a speaker.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use netsim::net::patchbay::Patchbay;
+use netsim::net::switch::PortId;
+use netsim::net::tap::TapPort;
+use netsim::net::wire::WireSettings;
+use smoltcp::wire::EthernetAddress;
+use tests::kernel;
+use tests::namespaces::{Namespace, set_sysctl};
+
+use crate::objects::{PORT, VIP};
+use crate::speaker_process::SpeakerProcess;
+
+/// The name of a node's first NIC.
+const NIC: &str = "eth0";
+/// How often the echo looks whether it shall end.
+const ECHO_PAUSE: Duration = Duration::from_millis(100);
+
+/// A namespace with one NIC on the switch.
+#[derive(Debug)]
+pub struct Station {
+    /// Its network namespace.
+    pub namespace: Namespace,
+    /// Where it is plugged in.
+    pub port: PortId,
+    /// Its hardware address.
+    pub mac: EthernetAddress,
+}
+
+impl Station {
+    /// A new namespace with `address` on a TAP that is plugged into `bay`.
+    pub fn join(bay: &Patchbay, name: &str, address: Ipv4Addr) -> anyhow::Result<Self> {
+        let namespace = Namespace::new()?;
+        let mac = EthernetAddress([0x02, 0, 0, 0, 0, address.octets()[3]]);
+        let port = plug(bay, &namespace, name, NIC, mac)?;
+        namespace.run(|| kernel::add_address(NIC, IpAddr::V4(address), 24))??;
+        Ok(Self { namespace, port, mac })
+    }
+}
+
+/// Makes a TAP called `interface` in `namespace`, brings it up, and plugs it into `bay`.
+pub fn plug(
+    bay: &Patchbay,
+    namespace: &Namespace,
+    name: &str,
+    interface: &str,
+    mac: EthernetAddress,
+) -> anyhow::Result<PortId> {
+    let tap = namespace.run(|| -> anyhow::Result<TapPort> {
+        let tap = TapPort::open(interface)?;
+        kernel::set_up_as(interface, mac)?;
+        Ok(tap)
+    })??;
+    Ok(bay.connect_tap(name, tap, WireSettings::default())?)
+}
+
+/// A node of the cluster.
+#[derive(Debug)]
+pub struct Node {
+    /// Its name in Kubernetes.
+    pub name: &'static str,
+    /// Its network.
+    pub station: Station,
+    /// Its speaker.
+    pub speaker: SpeakerProcess,
+    echo: Option<JoinHandle<()>>,
+    echo_ends: Arc<AtomicBool>,
+}
+
+impl Node {
+    /// Joins the network and starts the speaker, which knows nothing yet.
+    pub fn start(bay: &Patchbay, name: &'static str, address: Ipv4Addr) -> anyhow::Result<Self> {
+        let station = Station::join(bay, name, address)?;
+        let echo_ends = Arc::new(AtomicBool::new(false));
+        let socket = station.namespace.run(accept_traffic)??;
+        let echo = thread::spawn({
+            let echo_ends = Arc::clone(&echo_ends);
+            move || echo(&socket, name, &echo_ends)
+        });
+        let speaker = station.namespace.run(|| SpeakerProcess::start(name, address))??;
+        Ok(Self { name, station, speaker, echo: Some(echo), echo_ends })
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.echo_ends.store(true, Ordering::Relaxed);
+        if let Some(echo) = self.echo.take() {
+            let _ = echo.join();
+        }
+    }
+}
+
+/// What kube-proxy does for a Service address: the kernel takes its packets, and never answers ARP for it.
+fn accept_traffic() -> io::Result<UdpSocket> {
+    set_sysctl("ipv4/conf/all/arp_ignore", "1")?;
+    set_sysctl("ipv4/conf/all/arp_announce", "2")?;
+    kernel::add_address("lo", IpAddr::V4(VIP), 32)?;
+    let socket = UdpSocket::bind(SocketAddr::from((VIP, PORT)))?;
+    socket.set_read_timeout(Some(ECHO_PAUSE))?;
+    Ok(socket)
+}
+
+/// The backend: answers every datagram with itself and the node's name.
+fn echo(socket: &UdpSocket, name: &str, ends: &AtomicBool) {
+    let mut buffer = [0; 64];
+    while !ends.load(Ordering::Relaxed) {
+        // An error is the pause that lets us look at `ends`.
+        let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+        let answer = [&buffer[..length], name.as_bytes()].concat();
+        // A client that is unreachable for the moment has lost this answer.
+        let _ = socket.send_to(&answer, from);
+    }
+}

@@ -1,0 +1,153 @@
+//! The kernel's side of a test network, by rtnetlink: interfaces, addresses, and the neighbour table it really has.
+//!
+//! Every function works in the network namespace of the calling thread.
+
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+
+use futures::TryStreamExt as _;
+use netsim::net::neighbours::NeighbourState;
+use rtnetlink::packet_route::address::AddressHeaderFlags;
+use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::neighbour::{self, NeighbourAddress, NeighbourAttribute, NeighbourMessage};
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use smoltcp::wire::EthernetAddress;
+
+/// One line of the kernel's neighbour table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Index of the interface.
+    pub interface: u32,
+    /// Whose line it is.
+    pub address: IpAddr,
+    /// The hardware address on file, also of a line that has failed.
+    pub mac: Option<EthernetAddress>,
+    /// Its state. Permanent lines and those of loopback are left out of the table.
+    pub state: NeighbourState,
+}
+
+/// Brings an interface up.
+///
+/// # Errors
+/// Here and below: if the kernel refuses, or there is no such interface.
+pub fn set_up(interface: &str) -> io::Result<()> {
+    with_netlink(async |handle| {
+        let index = find(&handle, interface).await?.0;
+        handle
+            .link()
+            .set(LinkUnspec::new_with_index(index).up().build())
+            .execute()
+            .await
+            .map_err(io::Error::other)
+    })
+}
+
+/// Gives an interface a hardware address and brings it up.
+///
+/// # Errors
+/// See [`set_up`].
+pub fn set_up_as(interface: &str, mac: EthernetAddress) -> io::Result<()> {
+    with_netlink(async |handle| {
+        let index = find(&handle, interface).await?.0;
+        let change = LinkUnspec::new_with_index(index).address(mac.as_bytes().to_vec()).up().build();
+        handle.link().set(change).execute().await.map_err(io::Error::other)
+    })
+}
+
+/// Index and hardware address of an interface.
+///
+/// # Errors
+/// See [`set_up`].
+pub fn interface(name: &str) -> io::Result<(u32, EthernetAddress)> {
+    with_netlink(async |handle| find(&handle, name).await)
+}
+
+/// Adds an address with its subnet. IPv6 addresses are usable at once, without duplicate address detection.
+///
+/// # Errors
+/// See [`set_up`].
+pub fn add_address(interface: &str, address: IpAddr, prefix: u8) -> io::Result<()> {
+    with_netlink(async |handle| {
+        let index = find(&handle, interface).await?.0;
+        let mut request = handle.address().add(index, address, prefix);
+        if address.is_ipv6() {
+            request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+        }
+        request.execute().await.map_err(io::Error::other)
+    })
+}
+
+/// Sends everything of the gateway's family that has no nearer way to `gateway`.
+///
+/// # Errors
+/// See [`set_up`].
+pub fn add_default_route(gateway: IpAddr) -> io::Result<()> {
+    with_netlink(async |handle| {
+        let route = match gateway {
+            IpAddr::V4(gateway) => RouteMessageBuilder::<std::net::Ipv4Addr>::new().gateway(gateway).build(),
+            IpAddr::V6(gateway) => RouteMessageBuilder::<std::net::Ipv6Addr>::new().gateway(gateway).build(),
+        };
+        handle.route().add(route).execute().await.map_err(io::Error::other)
+    })
+}
+
+/// The neighbour table, both families, all interfaces.
+///
+/// # Errors
+/// See [`set_up`].
+pub fn neighbours() -> io::Result<Vec<Neighbour>> {
+    with_netlink(async |handle| {
+        let lines: Vec<_> =
+            handle.neighbours().get().execute().try_collect().await.map_err(io::Error::other)?;
+        Ok(lines.iter().filter_map(read).collect())
+    })
+}
+
+fn read(line: &NeighbourMessage) -> Option<Neighbour> {
+    let state = match line.header.state {
+        neighbour::NeighbourState::Incomplete => NeighbourState::Incomplete,
+        neighbour::NeighbourState::Reachable => NeighbourState::Reachable,
+        neighbour::NeighbourState::Stale => NeighbourState::Stale,
+        neighbour::NeighbourState::Delay => NeighbourState::Delay,
+        neighbour::NeighbourState::Probe => NeighbourState::Probe,
+        neighbour::NeighbourState::Failed => NeighbourState::Failed,
+        _ => return None,
+    };
+    let address = line.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(IpAddr::V4(*address)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
+        _ => None,
+    })?;
+    let mac = line.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLayerAddress(bytes) => {
+            Some(EthernetAddress(bytes.as_slice().try_into().ok()?))
+        }
+        _ => None,
+    });
+    Some(Neighbour { interface: line.header.ifindex, address, mac, state })
+}
+
+async fn find(handle: &Handle, name: &str) -> io::Result<(u32, EthernetAddress)> {
+    let mut links = handle.link().get().match_name(name.to_owned()).execute();
+    let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no interface {name}"));
+    let link = links.try_next().await.map_err(io::Error::other)?.ok_or_else(missing)?;
+    let mac = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(bytes) => Some(EthernetAddress(bytes.as_slice().try_into().ok()?)),
+        _ => None,
+    });
+    Ok((link.header.index, mac.unwrap_or_default()))
+}
+
+/// Runs `work` with a netlink socket of its own, on the calling thread.
+fn with_netlink<R, W>(work: impl FnOnce(Handle) -> W) -> io::Result<R>
+where
+    W: Future<Output = io::Result<R>>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        work(handle).await
+    })
+}
