@@ -53,7 +53,8 @@ impl View {
                 self.advertisements =
                     resources.l2_advertisements.iter().map(|ad| name(&ad.metadata.name)).collect();
                 self.undecodable = resources.undecodable.iter().map(|bad| bad.name.clone()).collect();
-                self.namespaces = resources.namespaces.iter().map(|namespace| namespace.name.clone()).collect();
+                self.namespaces =
+                    resources.namespaces.iter().map(|namespace| namespace.name.clone()).collect();
             }
             Input::Services(all) => {
                 self.services = all.into_iter().map(|service| (service.key.clone(), service)).collect();
@@ -143,8 +144,7 @@ impl Shell {
         let readiness = Readiness::default();
         let (trigger, shutdown) = shutdown::channel();
         let client = api.client(&account("speaker"));
-        let run =
-            speaker::kube::run(client, settings, input, effect, metrics, readiness.clone(), shutdown);
+        let run = speaker::kube::run(client, settings, input, effect, metrics, readiness.clone(), shutdown);
         let task = tokio::spawn(run);
         Self { inputs, effects, readiness, trigger, task, view: View::default(), taken: 0 }
     }
@@ -221,7 +221,8 @@ fn change_everything(api: &FakeApi, turn: u64) {
     api.create(&advertisement(&ad)).expect("each turn is new");
     api.merge::<core::Service>(ns, "web", labels.clone()).expect(there);
     api.merge::<core::Node>(None, "wk02", labels).expect(there);
-    let endpoints = json!({"endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": turn % 2 == 0}}]});
+    let endpoints =
+        json!({"endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": turn % 2 == 0}}]});
     api.merge::<discovery::EndpointSlice>(ns, "web-1", endpoints).expect(there);
     let address = json!({"status": {"podIP": format!("172.16.16.{}", 20 + turn % 100)}});
     api.merge_status::<core::Pod>(own, "speaker-wk02", address).expect(there);
@@ -419,7 +420,10 @@ async fn f30_events_are_written_once_and_counted() {
     assert_eq!((object.kind.as_deref(), object.name.as_deref()), (Some("Service"), Some("web")));
     assert_eq!(object.uid.as_deref(), Some("uid"));
     let source = counted.source.clone().unwrap_or_default();
-    assert_eq!((source.component.as_deref(), source.host.as_deref()), (Some("metallb-speaker"), Some("wk01")));
+    assert_eq!(
+        (source.component.as_deref(), source.host.as_deref()),
+        (Some("metallb-speaker"), Some("wk01"))
+    );
     // A server without an answer holds nothing up.
     api.inject(Match::any().verb("create"), Fault::Hang, 1);
     shell.event("uid", "after a hang");

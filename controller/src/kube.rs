@@ -6,6 +6,7 @@ mod service_write;
 mod status_patch;
 mod status_write;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ::kube::{Api, Client};
@@ -182,35 +183,36 @@ struct Dispatch {
 impl Dispatch {
     async fn run(mut self, mut effects: mpsc::Receiver<Effect>, mut seen: watch::Receiver<Statuses>) {
         loop {
+            let mut due = BTreeSet::new();
             tokio::select! {
                 effect = effects.recv() => match effect {
-                    Some(effect) => self.take(effect).await,
+                    Some(effect) => due.extend(self.take(effect).await),
                     None => return,
                 },
-                Ok(()) = seen.changed() => {
-                    let statuses = seen.borrow_and_update().clone();
-                    let changed = self.wanted.seen(statuses);
-                    for object in changed {
-                        self.write_status(object).await;
-                    }
+                Ok(()) = seen.changed() => due.extend(self.wanted.seen(seen.borrow_and_update().clone())),
+            }
+            // Verdict and counters of a pool come together: one write for both.
+            while let Ok(effect) = effects.try_recv() {
+                due.extend(self.take(effect).await);
+            }
+            for object in due {
+                if let Some(status) = self.wanted.status(&object) {
+                    self.statuses.put(object, status).await;
                 }
             }
         }
     }
 
-    async fn take(&mut self, effect: Effect) {
+    /// Takes one effect, and says whose status may have to be written now.
+    async fn take(&mut self, effect: Effect) -> Option<ObjectKey> {
         match effect {
             Effect::WriteService { service, uid: _, resource_version, addresses, pool } => {
                 self.services.put(service, ServiceWrite { resource_version, addresses, pool }).await;
             }
-            Effect::WriteVerdict(verdict) => {
-                let object = self.wanted.verdict(verdict);
-                self.write_status(object).await;
-            }
+            Effect::WriteVerdict(verdict) => return Some(self.wanted.verdict(verdict)),
             Effect::WritePoolUsage(usage) => {
                 self.metrics.show(&usage);
-                let object = self.wanted.usage(usage);
-                self.write_status(object).await;
+                return Some(self.wanted.usage(usage));
             }
             Effect::ForgetPool(pool) => {
                 self.metrics.forget(&pool);
@@ -231,6 +233,7 @@ impl Dispatch {
             }
             Effect::Notice(notice) => self.note(&notice),
         }
+        None
     }
 
     fn note(&self, notice: &Notice) {
@@ -240,12 +243,6 @@ impl Dispatch {
             _ => {}
         }
         notices::log(notice);
-    }
-
-    async fn write_status(&self, object: ObjectKey) {
-        if let Some(status) = self.wanted.status(&object) {
-            self.statuses.put(object, status).await;
-        }
     }
 }
 

@@ -99,15 +99,15 @@ mod tests {
         metrics.show(&PoolUsage {
             pool: "default-pool".to_owned(),
             total_ipv4: 40,
-            total_ipv6: i64::MAX,
+            total_ipv6: 60,
             assigned_ipv4: 2,
             assigned_ipv6: 1,
         });
         let shown = text();
         for line in [
-            "metallb_allocator_addresses_total{pool=\"default-pool\"} 9223372036854775807",
+            "metallb_allocator_addresses_total{pool=\"default-pool\"} 100",
             "metallb_allocator_ipv4_addresses_total{pool=\"default-pool\"} 40",
-            "metallb_allocator_ipv6_addresses_total{pool=\"default-pool\"} 9223372036854775807",
+            "metallb_allocator_ipv6_addresses_total{pool=\"default-pool\"} 60",
             "metallb_allocator_addresses_in_use_total{pool=\"default-pool\"} 3",
             "metallb_allocator_ipv4_addresses_in_use_total{pool=\"default-pool\"} 2",
             "metallb_allocator_ipv6_addresses_in_use_total{pool=\"default-pool\"} 1",

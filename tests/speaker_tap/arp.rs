@@ -14,7 +14,7 @@ const ASKER: (EthernetAddress, Ipv4Addr) =
     (EthernetAddress([0x02, 0, 0, 0, 0, 0x99]), Ipv4Addr::new(172, 16, 16, 153));
 
 /// Asks for `address` and gives everybody who answers within `patience`.
-pub fn who_has(bay: &Patchbay, port: PortId, address: Ipv4Addr, patience: Duration) -> Vec<EthernetAddress> {
+pub(crate) fn who_has(bay: &Patchbay, port: PortId, address: Ipv4Addr, patience: Duration) -> Vec<EthernetAddress> {
     let _old = bay.run(move |_, bench| bench.take_inbox(port)).expect("the switch runs");
     bay.send(port, request(address)).expect("the switch runs");
     std::thread::sleep(patience);
@@ -28,7 +28,7 @@ pub fn who_has(bay: &Patchbay, port: PortId, address: Ipv4Addr, patience: Durati
 }
 
 /// Who announced `address` at `port` since the last look, asked or not.
-pub fn announced(frames: &[Vec<u8>], address: Ipv4Addr) -> Option<EthernetAddress> {
+pub(crate) fn announced(frames: &[Vec<u8>], address: Ipv4Addr) -> Option<EthernetAddress> {
     frames.iter().filter_map(|frame| read(frame)).find(|arp| arp.address == address).map(|arp| arp.mac)
 }
 

@@ -18,10 +18,10 @@ use crate::objects::{PORT, VIP};
 use crate::requests::Requests;
 
 /// A case and its name.
-pub type Case = (&'static str, fn(&mut Lan));
+pub(crate) type Case = (&'static str, fn(&mut Lan));
 
 /// All of them.
-pub const ALL: &[Case] = &[
+pub(crate) const ALL: &[Case] = &[
     ("resolution_by_kernel_and_simulated_clients", resolution),
     ("t13_no_privilege_is_left", no_privilege_is_left),
     ("a_link_that_comes_later_is_announced_on", late_link),

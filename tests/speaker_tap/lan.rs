@@ -27,25 +27,25 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(172, 16, 16, 50);
 /// How long the cluster may take to come together after its start.
 const FORMATION: Duration = Duration::from_secs(10);
 /// How long an answer to ARP may take on a busy machine.
-pub const ARP_PATIENCE: Duration = Duration::from_millis(150);
+pub(crate) const ARP_PATIENCE: Duration = Duration::from_millis(150);
 
 /// Everything plugged in and running.
 #[derive(Debug)]
-pub struct Lan {
+pub(crate) struct Lan {
     /// The switch.
-    pub bay: Patchbay,
+    pub(crate) bay: Patchbay,
     /// wk01 and wk02.
-    pub nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
     /// 172.16.16.1, a kernel of its own.
-    pub router: Station,
+    pub(crate) router: Station,
     /// 172.16.16.50, a simulated host.
-    pub client: PortId,
+    pub(crate) client: PortId,
     /// Nothing but the test.
-    pub test: PortId,
+    pub(crate) test: PortId,
 }
 
 /// Runs a case on a network of its own. If it panics the capture is kept, and what the speakers said is printed.
-pub fn with_lan(name: &str, case: &dyn Fn(&mut Lan)) {
+pub(crate) fn with_lan(name: &str, case: &dyn Fn(&mut Lan)) {
     let mut lan = Lan::start().expect("namespaces and TAP devices can be made, or `main` would have ended");
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         lan.form();
@@ -87,7 +87,7 @@ impl Lan {
     }
 
     /// Waits until exactly one node answers for the address, three times in a row. Gives its index.
-    pub fn settle(&self, patience: Duration) -> usize {
+    pub(crate) fn settle(&self, patience: Duration) -> usize {
         let deadline = Instant::now() + patience;
         let mut answers = Vec::new();
         loop {
@@ -107,25 +107,25 @@ impl Lan {
     }
 
     /// Everybody who answers an ARP request for `address`.
-    pub fn who_answers(&self, address: Ipv4Addr) -> Vec<EthernetAddress> {
+    pub(crate) fn who_answers(&self, address: Ipv4Addr) -> Vec<EthernetAddress> {
         arp::who_has(&self.bay, self.test, address, ARP_PATIENCE)
     }
 
     /// The node with this hardware address.
-    pub fn index_of(&self, mac: EthernetAddress) -> usize {
+    pub(crate) fn index_of(&self, mac: EthernetAddress) -> usize {
         let found = self.nodes.iter().position(|node| node.station.mac == mac);
         found.unwrap_or_else(|| panic!("{mac} is no node's"))
     }
 
     /// What the router's kernel has on file for `address`.
-    pub fn router_neighbour(&self, address: Ipv4Addr) -> Option<Neighbour> {
+    pub(crate) fn router_neighbour(&self, address: Ipv4Addr) -> Option<Neighbour> {
         let table = self.router.namespace.run(kernel::neighbours).and_then(|table| table);
         let table = table.expect("a neighbour table can be read");
         table.into_iter().find(|line| line.address == IpAddr::V4(address))
     }
 
     /// What the simulated client has on file for `address`.
-    pub fn client_neighbour(&self, address: Ipv4Addr) -> Option<EthernetAddress> {
+    pub(crate) fn client_neighbour(&self, address: Ipv4Addr) -> Option<EthernetAddress> {
         let client = self.client;
         let entry =
             self.bay.run(move |_, bench| bench.host(client).neighbours().get(address.into()).copied());
@@ -133,7 +133,7 @@ impl Lan {
     }
 
     /// Waits until the router's kernel has `mac` on file for the address; gives how long that took.
-    pub fn wait_for_router(&self, mac: EthernetAddress, patience: Duration) -> Duration {
+    pub(crate) fn wait_for_router(&self, mac: EthernetAddress, patience: Duration) -> Duration {
         let start = Instant::now();
         loop {
             let line = self.router_neighbour(VIP);

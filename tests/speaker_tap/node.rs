@@ -25,18 +25,18 @@ const ECHO_PAUSE: Duration = Duration::from_millis(100);
 
 /// A namespace with one NIC on the switch.
 #[derive(Debug)]
-pub struct Station {
+pub(crate) struct Station {
     /// Its network namespace.
-    pub namespace: Namespace,
+    pub(crate) namespace: Namespace,
     /// Where it is plugged in.
-    pub port: PortId,
+    pub(crate) port: PortId,
     /// Its hardware address.
-    pub mac: EthernetAddress,
+    pub(crate) mac: EthernetAddress,
 }
 
 impl Station {
     /// A new namespace with `address` on a TAP that is plugged into `bay`.
-    pub fn join(bay: &Patchbay, name: &str, address: Ipv4Addr) -> anyhow::Result<Self> {
+    pub(crate) fn join(bay: &Patchbay, name: &str, address: Ipv4Addr) -> anyhow::Result<Self> {
         let namespace = Namespace::new()?;
         let mac = EthernetAddress([0x02, 0, 0, 0, 0, address.octets()[3]]);
         let port = plug(bay, &namespace, name, NIC, mac)?;
@@ -46,7 +46,7 @@ impl Station {
 }
 
 /// Makes a TAP called `interface` in `namespace`, brings it up, and plugs it into `bay`.
-pub fn plug(
+pub(crate) fn plug(
     bay: &Patchbay,
     namespace: &Namespace,
     name: &str,
@@ -63,20 +63,20 @@ pub fn plug(
 
 /// A node of the cluster.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     /// Its name in Kubernetes.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Its network.
-    pub station: Station,
+    pub(crate) station: Station,
     /// Its speaker.
-    pub speaker: SpeakerProcess,
+    pub(crate) speaker: SpeakerProcess,
     echo: Option<JoinHandle<()>>,
     echo_ends: Arc<AtomicBool>,
 }
 
 impl Node {
     /// Joins the network and starts the speaker, which knows nothing yet.
-    pub fn start(bay: &Patchbay, name: &'static str, address: Ipv4Addr) -> anyhow::Result<Self> {
+    pub(crate) fn start(bay: &Patchbay, name: &'static str, address: Ipv4Addr) -> anyhow::Result<Self> {
         let station = Station::join(bay, name, address)?;
         let echo_ends = Arc::new(AtomicBool::new(false));
         let socket = station.namespace.run(accept_traffic)??;

@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use speaker_core::{Input, Peer};
 
 /// The Service's address.
-pub const VIP: Ipv4Addr = Ipv4Addr::new(172, 16, 16, 101);
+pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(172, 16, 16, 101);
 
 /// The Service's port.
-pub const PORT: u16 = 8080;
+pub(crate) const PORT: u16 = 8080;
 
 /// One list for each kind, with every node of `nodes` (name and address) in it. The first line has no Service: a speaker
 /// must know the cluster before it may claim anything.
-pub fn cluster(nodes: &[(&str, Ipv4Addr)]) -> Vec<Value> {
+pub(crate) fn cluster(nodes: &[(&str, Ipv4Addr)]) -> Vec<Value> {
     let meta = |name: &str| json!({"name": name, "namespace": "default", "uid": "1", "resourceVersion": "1"});
     let custom = json!({"kind": "List", "items": [
         {"kind": "IPAddressPool", "metadata": {"name": "default"},
@@ -58,7 +58,7 @@ pub fn cluster(nodes: &[(&str, Ipv4Addr)]) -> Vec<Value> {
 ///
 /// # Errors
 /// If it is none.
-pub fn read(line: &str) -> anyhow::Result<Input<'static>> {
+pub(crate) fn read(line: &str) -> anyhow::Result<Input<'static>> {
     fn all<T: DeserializeOwned>(items: Vec<Value>) -> Result<Vec<T>, serde_json::Error> {
         items.into_iter().map(serde_json::from_value).collect()
     }

@@ -11,13 +11,13 @@ use tests::namespaces::Namespace;
 use crate::objects::{PORT, VIP};
 
 /// How often it asks.
-pub const INTERVAL: Duration = Duration::from_millis(10);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(10);
 /// How long the last answer may take after the last question.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// The client while it runs.
 #[derive(Debug)]
-pub struct Requests {
+pub(crate) struct Requests {
     ends: Arc<AtomicBool>,
     sender: JoinHandle<Vec<Instant>>,
     receiver: JoinHandle<Vec<Answer>>,
@@ -32,14 +32,14 @@ struct Answer {
 
 /// What came of it.
 #[derive(Debug)]
-pub struct Record {
+pub(crate) struct Record {
     sent: Vec<Instant>,
     answers: Vec<Answer>,
 }
 
 impl Requests {
     /// Starts asking from `namespace`.
-    pub fn start(namespace: &Namespace) -> anyhow::Result<Self> {
+    pub(crate) fn start(namespace: &Namespace) -> anyhow::Result<Self> {
         let socket = namespace.run(|| UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0)))??;
         socket.set_read_timeout(Some(GRACE))?;
         let answers = socket.try_clone()?;
@@ -56,7 +56,7 @@ impl Requests {
     }
 
     /// Stops asking, waits for the last answers.
-    pub fn stop(self) -> Record {
+    pub(crate) fn stop(self) -> Record {
         self.ends.store(true, Ordering::Relaxed);
         let sent = self.sender.join().expect("the asking thread does not panic");
         let answers = self.receiver.join().expect("the listening thread does not panic");
@@ -66,26 +66,26 @@ impl Requests {
 
 impl Record {
     /// How many questions have no answer.
-    pub fn lost(&self) -> usize {
+    pub(crate) fn lost(&self) -> usize {
         (0..self.sent.len())
             .filter(|number| self.answers.iter().all(|answer| answer.number != *number))
             .count()
     }
 
     /// How many questions there were.
-    pub fn sent(&self) -> usize {
+    pub(crate) fn sent(&self) -> usize {
         self.sent.len()
     }
 
     /// The nodes in the order in which they began to answer; two in a row differ.
-    pub fn nodes(&self) -> Vec<&str> {
+    pub(crate) fn nodes(&self) -> Vec<&str> {
         let mut nodes: Vec<&str> = self.answers.iter().map(|answer| answer.node.as_str()).collect();
         nodes.dedup();
         nodes
     }
 
     /// The longest time without an answer.
-    pub fn longest_silence(&self) -> Duration {
+    pub(crate) fn longest_silence(&self) -> Duration {
         let times = self.answers.iter().map(|answer| answer.at);
         let pairs = times.clone().zip(times.skip(1));
         pairs.map(|(before, after)| after - before).max().unwrap_or(Duration::MAX)

@@ -26,7 +26,7 @@ const FLAG: &str = "--speaker-node";
 const GOSSIP_PORT: u16 = 7946;
 
 /// Is a speaker if the command line says so, and ends.
-pub fn run_if_asked() -> Option<ExitCode> {
+pub(crate) fn run_if_asked() -> Option<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     if arguments.next()? != FLAG {
         return None;
@@ -108,7 +108,7 @@ fn say(line: &Value) {
 
 /// The test's handle to a running speaker. Dropping it kills the process.
 #[derive(Debug)]
-pub struct SpeakerProcess {
+pub(crate) struct SpeakerProcess {
     child: Child,
     stdin: ChildStdin,
     said: Arc<Said>,
@@ -122,7 +122,7 @@ struct Said {
 
 impl SpeakerProcess {
     /// Starts a speaker in the network namespace of the calling thread.
-    pub fn start(node: &str, address: Ipv4Addr) -> io::Result<Self> {
+    pub(crate) fn start(node: &str, address: Ipv4Addr) -> io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args([FLAG, node, &address.to_string()])
             .stdin(Stdio::piped())
@@ -142,14 +142,14 @@ impl SpeakerProcess {
     }
 
     /// Tells it what Kubernetes says.
-    pub fn tell(&mut self, lists: &[Value]) {
+    pub(crate) fn tell(&mut self, lists: &[Value]) {
         for list in lists {
             writeln!(self.stdin, "{list}").expect("the speaker reads its standard input");
         }
     }
 
     /// Waits for a line that has all of `parts` in it.
-    pub fn wait_for(&self, parts: &[&str], patience: Duration) -> String {
+    pub(crate) fn wait_for(&self, parts: &[&str], patience: Duration) -> String {
         let deadline = Instant::now() + patience;
         let mut lines = self.said.lines.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -167,23 +167,23 @@ impl SpeakerProcess {
     }
 
     /// Everything it has said so far.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.said.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The fields of `/proc/PID/status`.
-    pub fn status(&self) -> String {
+    pub(crate) fn status(&self) -> String {
         std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the speaker runs")
     }
 
     /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("process ids are positive and small");
         kill(Pid::from_raw(pid), signal).expect("the speaker runs");
     }
 
     /// Waits until it has ended.
-    pub fn wait(&mut self, patience: Duration) -> ExitStatus {
+    pub(crate) fn wait(&mut self, patience: Duration) -> ExitStatus {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {

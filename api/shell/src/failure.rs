@@ -62,7 +62,11 @@ pub fn describe(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => describe_status(status),
         _ => {
-            let mut text = error.to_string();
+            let mut text = match error {
+                // Its own text only says that it comes from below.
+                kube::Error::Service(inner) => inner.to_string(),
+                _ => error.to_string(),
+            };
             let mut cause = error.source();
             while let Some(inner) = cause {
                 // Many errors repeat their cause in their own text.
@@ -122,9 +126,6 @@ mod tests {
     #[test]
     fn errors_are_told_in_one_line() {
         assert_eq!(describe(&api(403, "Forbidden", 0)), "Forbidden (403): message");
-        assert_eq!(
-            describe(&kube::Error::Service("connection reset".into())),
-            "ServiceError: connection reset"
-        );
+        assert_eq!(describe(&kube::Error::Service("connection reset".into())), "connection reset");
     }
 }

@@ -65,7 +65,10 @@ impl LogLevel {
         };
         let crates =
             ["controller", "controller_core", "speaker", "speaker_core", "metallb_api", "metallb_shell"];
-        Targets::new().with_default(others).with_targets(crates.map(|name| (name, ours)))
+        // It logs as an error what we report, once, with what follows from it.
+        let client = if ours >= LevelFilter::DEBUG { others } else { LevelFilter::OFF };
+        let targets = Targets::new().with_default(others).with_target("kube_client", client);
+        targets.with_targets(crates.map(|name| (name, ours)))
     }
 }
 
@@ -106,7 +109,9 @@ mod tests {
         use tracing::Level;
         assert!(!LogLevel::None.targets().would_enable("controller", &Level::ERROR));
         assert!(LogLevel::Info.targets().would_enable("controller::kube", &Level::INFO));
-        assert!(!LogLevel::Info.targets().would_enable("kube_client", &Level::WARN));
+        assert!(!LogLevel::Info.targets().would_enable("hyper", &Level::WARN));
+        assert!(!LogLevel::Info.targets().would_enable("kube_client::client", &Level::ERROR));
+        assert!(LogLevel::Debug.targets().would_enable("kube_client::client", &Level::INFO));
         assert!(LogLevel::All.targets().would_enable("speaker", &Level::TRACE));
     }
 }

@@ -251,11 +251,13 @@ where
                 let error = kube::Error::Api(status);
                 return Err(Setback::from_error("watch", &error, false));
             }
-            // A line that cannot be read was a change that is lost otherwise.
-            Err(error @ kube::Error::SerdeError(_)) => {
-                return Err(Setback::from_error("watch", &error, true));
+            // The connection broke; what comes next is asked for again.
+            Err(error @ kube::Error::ReadEvents(_)) => {
+                return Err(Setback::from_error("watch", &error, false));
             }
-            Err(error) => return Err(Setback::from_error("watch", &error, false)),
+            // A line that cannot be read, for which the client makes up a status
+            // without a code: resuming would only meet it again.
+            Err(error) => return Err(Setback::from_error("watch", &error, true)),
         };
         self.succeeded();
         Ok(change)
@@ -383,3 +385,6 @@ fn key_of<K: Resource<DynamicType = ()>>(object: &DeserializeGuard<K>) -> Object
         name: meta.name.clone().unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ use super::schema;
     kind = "IPAddressPool",
     plural = "ipaddresspools",
     namespaced,
+    doc = "Addresses for Services of type LoadBalancer.",
     status = "IPAddressPoolStatus",
     derive = "PartialEq",
     printcolumn(name = "Auto Assign", type_ = "boolean", json_path = ".spec.autoAssign"),

@@ -16,6 +16,7 @@ use super::schema;
     kind = "L2Advertisement",
     plural = "l2advertisements",
     namespaced,
+    doc = "Announces the addresses of IPAddressPools by ARP and NDP.",
     status = "L2AdvertisementStatus",
     derive = "PartialEq",
     printcolumn(name = "IPAddressPools", type_ = "string", json_path = ".spec.ipAddressPools"),

@@ -210,8 +210,31 @@ type Props = k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1:
 
 fn plain(schema: &mut Props) {
     schema.nullable = None;
+    schema.description = schema.description.take().map(|text| without_rule_ids(&text));
     schema.default = schema.default.take().filter(|default| default.0.is_boolean() || default.0.is_number());
     for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
         plain(property);
     }
+}
+
+/// `kubectl explain` shows our doc comments to people who know no rule ids:
+/// "(A12)" and "(A20, C80)" go.
+fn without_rule_ids(text: &str) -> String {
+    let is_id = |word: &str| {
+        let digits = word.strip_prefix(|first: char| first.is_ascii_uppercase());
+        digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let mut kept = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(" (") {
+        kept.push_str(before);
+        match after.split_once(')') {
+            Some((ids, tail)) if ids.split(", ").all(is_id) => rest = tail,
+            _ => {
+                kept.push_str(" (");
+                rest = after;
+            }
+        }
+    }
+    kept + rest
 }

@@ -112,6 +112,19 @@ fn a20_counters_are_int64() {
 }
 
 #[test]
+fn kubectl_explain_speaks_to_users() {
+    let all_text = [schema("IPAddressPool"), schema("L2Advertisement")].map(|schema| {
+        let texts = objects(&schema).into_iter().filter_map(|object| object.get("description")?.as_str());
+        texts.map(str::to_owned).collect::<Vec<_>>()
+    });
+    let texts = all_text.concat();
+    assert!(texts.iter().any(|text| text == "Nodes that may announce."), "{texts:?}");
+    for text in &texts {
+        assert!(!text.contains("(A") && !text.contains("(C") && !text.contains("Auto-generated"), "{text}");
+    }
+}
+
+#[test]
 fn every_rule_has_a_message() {
     let mut rules = 0;
     for kind in ["IPAddressPool", "L2Advertisement"] {

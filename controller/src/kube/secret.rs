@@ -62,13 +62,19 @@ async fn create(
     name: &str,
     deployment: Option<&str>,
 ) -> Result<bool, String> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    match api.get_metadata(name).await {
+        Ok(_) => return Ok(false),
+        // Whoever may create it need not be allowed to read it.
+        Err(error) if matches!(failure::classify(&error), Failure::NotFound | Failure::Forbidden) => {}
+        Err(error) => return Err(failure::describe(&error)),
+    }
     let owner = match deployment {
         Some(deployment) => owner(client, namespace, deployment).await?,
         None => None,
     };
     let value = value().map_err(|error| format!("no random bytes: {error}"))?;
     let secret = secret(namespace, name, owner, value);
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match api.create(&params, &secret).await {
         Ok(_) => Ok(true),

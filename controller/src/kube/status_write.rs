@@ -17,6 +17,9 @@ use serde_json::{Value, json};
 
 use super::status_patch::StatusPatch;
 
+/// Objects that are gone, and whose status is remembered.
+const GONE: usize = 1_024;
+
 /// Kind and name.
 pub(super) type ObjectKey = (Kind, String);
 
@@ -57,7 +60,11 @@ impl Wanted {
 
     /// Takes in what stands, and gives the objects where it has changed.
     pub(super) fn seen(&mut self, seen: Statuses) -> Vec<ObjectKey> {
-        self.objects.retain(|key, _| seen.contains_key(key) || !self.seen.contains_key(key));
+        // One that is gone may come back at once, and the core may never have
+        // noticed: what was wanted of it is forgotten only when there is a lot.
+        if self.objects.len() > seen.len() + GONE {
+            self.objects.retain(|key, _| seen.contains_key(key));
+        }
         let changed = seen.iter().filter(|(key, status)| self.seen.get(*key) != Some(*status));
         let changed = changed.map(|(key, _)| key.clone()).collect();
         self.seen = seen;
@@ -179,12 +186,26 @@ mod tests {
     }
 
     #[test]
-    fn c84_a_pool_that_is_gone_is_forgotten() {
+    fn c84_a_pool_that_is_gone_is_not_written_to() {
         let mut wanted = Wanted::default();
         wanted.seen([(key(), Value::Null)].into());
+        wanted.verdict(verdict(Ok(())));
         wanted.usage(usage(1));
         assert_eq!(wanted.seen(Statuses::default()), []);
         assert_eq!(wanted.status(&key()), None);
-        assert!(wanted.objects.is_empty());
+        wanted.forget_pool("pool".to_owned());
+        assert_eq!(wanted.seen([(key(), Value::Null)].into()), [key()]);
+        let status = wanted.status(&key()).expect("it was made again under its name");
+        assert_eq!((&status["assignedIPv4"], &status["observedGeneration"]), (&json!(0), &json!(4)));
+    }
+
+    #[test]
+    fn memory_of_what_is_gone_is_bounded() {
+        let mut wanted = Wanted::default();
+        for number in 0..3 * GONE {
+            wanted.verdict(Verdict { name: number.to_string(), ..verdict(Ok(())) });
+            wanted.seen(Statuses::default());
+        }
+        assert!(wanted.objects.len() <= GONE);
     }
 }

@@ -84,6 +84,9 @@ pub enum Fault {
     Hang,
     /// It takes this long before anything else happens to it.
     Delay(Duration),
+    /// Somebody annotates the object just before: what names the version that
+    /// was read gets a true 409, with a newer view on its way.
+    Overtaken,
     /// A list shows what stood that many revisions ago.
     StaleList(u64),
     /// A watch begins with an ERROR event of code 410.
@@ -103,7 +106,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// 409, as if somebody else had written first.
+    /// 409 out of nothing: no newer version of the object follows, as it would
+    /// after [`Fault::Overtaken`].
     #[must_use]
     pub fn conflict() -> Self {
         let text = "Operation cannot be fulfilled: the object has been modified; please apply your changes \
@@ -145,6 +149,7 @@ impl Fault {
     fn concerns(&self, verb: &str) -> bool {
         match self {
             Self::StaleList(_) => verb == "list",
+            Self::Overtaken => matches!(verb, "update" | "patch"),
             Self::ExpiredWatch | Self::CutWatch(_) | Self::HungWatch(_) | Self::SlowWatch { .. } => {
                 verb == "watch"
             }
@@ -171,8 +176,8 @@ pub struct FaultPlan {
     pub delay: f64,
     /// The longest delay of a request or a watch event.
     pub longest_delay: Duration,
-    /// [`Fault::conflict`] of an update or patch.
-    pub conflict: f64,
+    /// [`Fault::Overtaken`] of an update or patch.
+    pub overtaken: f64,
     /// [`Fault::too_many_requests`], 1 to 5 s.
     pub too_many_requests: f64,
     /// [`Fault::internal_error`] or [`Fault::unavailable`].
@@ -205,7 +210,7 @@ impl FaultPlan {
             hang: 0.01,
             delay: 0.10,
             longest_delay: Duration::from_secs(3),
-            conflict: 0.05,
+            overtaken: 0.05,
             too_many_requests: 0.05,
             server_error: 0.05,
             stale_list: 0.15,
@@ -308,7 +313,6 @@ impl RunningPlan {
         let mut rng = rng(self.plan.seed, &stream, *count);
         let plan = &self.plan;
         let writes = matches!(request.verb, "create" | "update" | "patch" | "delete");
-        let updates = matches!(request.verb, "update" | "patch");
         let moment = Duration::from_secs(rng.random_range(0..120));
         let delay = scale(plan.longest_delay, rng.random_range(0.0..1.0));
         let server_error = if rng.random_bool(0.5) { Fault::internal_error() } else { Fault::unavailable() };
@@ -317,7 +321,7 @@ impl RunningPlan {
             (plan.disconnect, true, Fault::Disconnect),
             (plan.lost_reply, writes, Fault::LostReply),
             (plan.hang, true, Fault::Hang),
-            (plan.conflict, updates, Fault::conflict()),
+            (plan.overtaken, true, Fault::Overtaken),
             (plan.too_many_requests, true, Fault::too_many_requests(rng.random_range(1..=5))),
             (plan.server_error, true, server_error),
             (plan.stale_list, true, Fault::StaleList(rng.random_range(1..=10))),

@@ -20,7 +20,7 @@ use crate::faults::{Fault, Faults, HANG};
 use crate::kinds::Kinds;
 use crate::patch::Patch;
 use crate::rbac::{Attributes, Rbac};
-use crate::request::{Action, ApiRequest};
+use crate::request::{Action, ApiRequest, Target};
 use crate::store::Store;
 use crate::watch::{Watch, WatchEntry};
 
@@ -133,6 +133,16 @@ impl Server {
             committed: false,
         });
         self.log.len() - 1
+    }
+
+    /// Lets somebody else write first.
+    fn overtake(&mut self, request: &ApiRequest) {
+        let note = format!("before {}", self.store.revision());
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {"example.com/overtaken": note}}}));
+        let target = Target { subresource: None, ..request.target.clone() };
+        let action = Action::Patch { patch, manager: Some("somebody".to_owned()), force: false };
+        // Where there is no object there is nothing to write.
+        let _ = self.executor().execute(&ApiRequest { target, action, metadata_only: false }, 0);
     }
 
     /// Completes a record.
@@ -251,7 +261,8 @@ fn carry_out(shared: Arc<Shared>, user: &str, arrival: Arrival) -> Result<Respon
         server.authorize_creation(user, &request)?;
         Ok(request)
     });
-    let revision = server.store.revision();
+    let before = server.store.revision();
+    let mut revision = before;
     let answer = match authorized {
         Err(refusal) => Err(refusal),
         Ok(ApiRequest { target, action: Action::Watch(options), metadata_only }) => {
@@ -264,16 +275,21 @@ fn carry_out(shared: Arc<Shared>, user: &str, arrival: Arrival) -> Result<Respon
                 Fault::StaleList(revisions) => Some(*revisions),
                 _ => None,
             });
+            if faults.contains(&Fault::Overtaken) {
+                server.overtake(&request);
+                revision = server.store.revision();
+            }
             let shape = |value| if request.metadata_only { metadata_only(&value) } else { value };
             let answer = server.executor().execute(&request, stale.unwrap_or(0));
             answer.map(|(code, value)| (code, shape(value)))
         }
     };
     let committed = server.store.revision() != revision;
+    let changed = server.store.revision() != before;
     let code = answer.as_ref().map_or_else(|refusal| refusal.code, |(code, _)| *code);
     server.answered(index, (!lost).then_some(code), committed);
     drop(guard);
-    if committed {
+    if changed {
         shared.tick();
     }
     match answer {

@@ -92,3 +92,43 @@ impl<V: Clone + PartialEq> Table<V> {
         self.undecodable.iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Seen;
+    use super::*;
+
+    fn seen(name: &str, object: Result<u32, &str>) -> Seen<u32> {
+        let object = object.map_err(|error| Undecodable { generation: 1, error: error.to_owned() });
+        Seen { key: key(name), object }
+    }
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey { namespace: String::new(), name: name.to_owned() }
+    }
+
+    #[test]
+    fn says_whether_anything_is_different() {
+        let mut table = Table::default();
+        for (change, is_different, objects) in [
+            (Change::List(Vec::new()), true, vec![]),
+            (Change::List(Vec::new()), false, vec![]),
+            (Change::Applied(seen("b", Ok(1))), true, vec![1]),
+            (Change::Applied(seen("b", Ok(1))), false, vec![1]),
+            (Change::Applied(seen("a", Ok(2))), true, vec![2, 1]),
+            (Change::List(vec![seen("b", Ok(1)), seen("a", Ok(2))]), false, vec![2, 1]),
+            (Change::Applied(seen("a", Err("bad"))), true, vec![2, 1]),
+            (Change::Applied(seen("a", Err("bad"))), false, vec![2, 1]),
+            (Change::List(vec![seen("b", Ok(1)), seen("a", Err("bad"))]), false, vec![2, 1]),
+            (Change::Applied(seen("a", Ok(2))), true, vec![2, 1]),
+            (Change::Deleted(key("a")), true, vec![1]),
+            (Change::Deleted(key("a")), false, vec![1]),
+            (Change::List(vec![seen("c", Ok(3))]), true, vec![3]),
+        ] {
+            let name = format!("{change:?}");
+            assert_eq!(table.apply(change), is_different, "{name}");
+            assert_eq!(table.objects().copied().collect::<Vec<_>>(), objects, "{name}");
+        }
+        assert!(table.is_listed());
+    }
+}

@@ -208,6 +208,23 @@ fn an_edit_gone_wrong_takes_no_address_away() {
 }
 
 #[test]
+fn s2_what_a_rejected_pool_gave_is_not_written_anew() {
+    let mut world = World::new(vec![pool("a", &["10.0.0.0/30"])]);
+    world.apply(lb("s"));
+    world.edit("s", |service| service.annotations.load_balancer_ips = Some("nonsense".to_owned()));
+    world.hold_writes = true;
+    // The pool goes, so the status is to be cleared; then it comes back broken,
+    // and the address shall stay after all. But the clearing is on its way.
+    world.tell_pools(Vec::new());
+    world.tell_pools(vec![pool("a", &["broken"])]);
+    assert_eq!(world.on_their_way.len(), 2);
+    world.hold_writes = false;
+    world.land();
+    world.land();
+    assert_eq!((world.vips("s").as_str(), world.controller.assignments().count()), ("", 0));
+}
+
+#[test]
 fn an_address_of_a_rejected_pool_still_yields_to_a_request_and_to_deletion() {
     let mut world = World::new(vec![pool("bad", &["nonsense"]), pool("z", &["10.9.0.0/30"])]);
     world.put(carrying(lb("s"), &["10.0.0.0"], "bad"));
