@@ -120,7 +120,10 @@ fn b2_b3_b4_b8_b12_b17_what_is_refused_says_why() {
         (pinned(json!({ "namespaces": ["a", "a"] })), "the same name is written twice"),
         (pinned(json!({ "serviceSelectors": selector("In", &json!([])) })), "need at least one value"),
         (pinned(json!({ "serviceSelectors": selector("Exists", &json!(["a"])) })), "take no values"),
-        (pinned(json!({ "namespaceSelectors": selector("Like", &json!(["a"])) })), "Unsupported value: \"Like\""),
+        (
+            pinned(json!({ "namespaceSelectors": selector("Like", &json!(["a"])) })),
+            "Unsupported value: \"Like\"",
+        ),
     ] {
         let refusal = apply_pool(&spec).expect_err("this spec is bad");
         assert!(refusal.contains(fragment), "{spec}: {refusal}");

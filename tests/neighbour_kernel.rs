@@ -85,7 +85,9 @@ impl Client {
             }
             kernel::set_up_as(&name, CLIENT)?;
             kernel::add_address(&name, Ipv4Addr::new(10, 9, subnet, 1).into(), 24)?;
-            kernel::add_address(&name, Ipv6Addr::new(0xfd09, subnet.into(), 0, 0, 0, 0, 0, 1).into(), 64)?;
+            let v6 = Ipv6Addr::new(0xfd09, subnet.into(), 0, 0, 0, 0, 0, 1).into();
+            kernel::add_address(&name, v6, 64)?;
+            kernel::await_address(v6)?;
             indices.insert(kernel::interface(&name)?.0, setting);
             taps.insert(setting, tap);
         }

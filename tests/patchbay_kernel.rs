@@ -10,7 +10,6 @@ use netsim::net::host::{Host, HostSettings};
 use netsim::net::neighbours::NeighbourState;
 use netsim::net::patchbay::Patchbay;
 use netsim::net::stack::Pong;
-use netsim::net::station::Station as _;
 use netsim::net::switch::PortId;
 use netsim::net::tap::TapPort;
 use netsim::net::wire::WireSettings;
@@ -57,8 +56,7 @@ impl Lan {
             Ok(tap)
         })??;
         let tap = bay.connect_tap("node", tap, WireSettings::default())?;
-        let mut host = Host::new(HostSettings::new("host", HOST_MAC, IpCidr::new(HOST.into(), 24), 1));
-        host.stack().udp_bind(53);
+        let host = Host::new(HostSettings::new("host", HOST_MAC, IpCidr::new(HOST.into(), 24), 1));
         let host = bay.connect_station("host", host, WireSettings::default()).map_err(io::Error::other)?;
         Ok(Self { bay, node, tap, host })
     }

@@ -94,8 +94,8 @@ pub enum ArgsError {
     Namespace(#[from] NamespaceError),
     /// B51: two controllers that both assign addresses would undo each other's work.
     #[error(
-        "--webhook-mode=onlywebhook asks for a process that serves nothing but admission webhooks; there are none \
-         here, so this Deployment can be removed"
+        "--webhook-mode=onlywebhook asks for a process that serves nothing but admission webhooks; \
+         there are none here, so this Deployment can be removed"
     )]
     OnlyWebhook,
 }

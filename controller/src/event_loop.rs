@@ -3,7 +3,7 @@
 use controller_core::{Controller, Effect, Input, Settings};
 use metallb_shell::{Clock, Gate, Shutdown};
 use tokio::sync::mpsc;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use crate::metrics::Metrics;
 
@@ -34,9 +34,7 @@ pub async fn run(
             () = shutdown.wait() => return,
             Some(input) = inputs.resources.recv() => input,
             Some(input) = inputs.services.recv() => input,
-            () = sleep_until(deadline.unwrap_or_else(|| clock.instant(clock.now()))), if deadline.is_some() => {
-                Input::Timeout
-            }
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Input::Timeout,
             else => return,
         };
         if !matches!(input, Input::Timeout) {

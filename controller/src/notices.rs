@@ -9,15 +9,24 @@ pub fn log(notice: &Notice) {
     match notice {
         Notice::Allocated { service, addresses, pool } => {
             let ips = joined(addresses);
-            tracing::info!(event = "ipAllocated", service = %service, ips, pool, "IP address assigned by controller");
+            tracing::info!(
+                event = "ipAllocated", service = %service, ips, pool,
+                "IP address assigned by controller"
+            );
         }
         Notice::Adopted { service, addresses, pool } => {
             let ips = joined(addresses);
-            tracing::info!(event = "ipAdopted", service = %service, ips, pool, "addresses found in the status kept");
+            tracing::info!(
+                event = "ipAdopted", service = %service, ips, pool,
+                "addresses found in the status and kept"
+            );
         }
         Notice::Cleared { service, addresses, reason } => {
             let ips = joined(addresses);
-            tracing::info!(event = "clearAssignment", service = %service, ips, reason, "addresses taken back");
+            tracing::info!(
+                event = "clearAssignment", service = %service, ips, reason,
+                "addresses taken back"
+            );
         }
         Notice::Unassigned { service, reason } => {
             tracing::warn!(op = "allocateIPs", service = %service, error = reason, "IP allocation failed");

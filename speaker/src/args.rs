@@ -158,8 +158,8 @@ pub enum ArgsError {
     },
     /// T9: MetalLB only warns here.
     #[error(
-        "the member list has no secret: set --ml-secret-key-path or METALLB_ML_SECRET_KEY_PATH to the directory \
-         where the Secret \"memberlist\" is mounted, or allow plain gossip with --insecure-gossip"
+        "the member list has no secret: set --ml-secret-key-path or METALLB_ML_SECRET_KEY_PATH to the \
+         directory where the Secret \"memberlist\" is mounted, or allow plain gossip with --insecure-gossip"
     )]
     NoSecret,
     /// E5.

@@ -1,13 +1,23 @@
 //! The member list's UDP socket (E3).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::net::UdpSocket;
 
 /// The largest payload that UDP carries, so that no datagram is ever cut.
 const BUFFER: usize = 65_536;
+
+/// How long a datagram from a peer proves that the peer is there. The kernel
+/// is told so, and spares the peer its own ARP probes: three of those lost, as
+/// happens now and then on a lossy link, would silence us for seconds and look
+/// like our death.
+const PROOF: Duration = Duration::from_secs(1);
+/// Peers remembered as heard; a flood of forged sources takes no more room.
+const MAX_HEARD: usize = 8_192;
 
 /// Why the port could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +74,7 @@ pub struct DatagramCounts {
 pub struct Gossip {
     socket: Option<UdpSocket>,
     buffer: Vec<u8>,
+    heard: BTreeMap<SocketAddr, Instant>,
     counts: DatagramCounts,
 }
 
@@ -74,7 +85,7 @@ impl Gossip {
     /// If the runtime's poller does not take it.
     pub fn new(socket: Option<std::net::UdpSocket>) -> io::Result<Self> {
         let socket = socket.map(UdpSocket::from_std).transpose()?;
-        Ok(Self { socket, buffer: vec![0; BUFFER], counts: DatagramCounts::default() })
+        Ok(Self { socket, buffer: vec![0; BUFFER], heard: BTreeMap::new(), counts: DatagramCounts::default() })
     }
 
     /// Waits until there may be a datagram; for ever without a socket. Safe to
@@ -98,6 +109,10 @@ impl Gossip {
             match socket.try_recv_from(&mut self.buffer) {
                 Ok((length, from)) => {
                     self.counts.received += 1;
+                    if self.heard.len() >= MAX_HEARD {
+                        self.heard.clear();
+                    }
+                    self.heard.insert(from, Instant::now());
                     return Some((from, &self.buffer[..length]));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
@@ -107,13 +122,16 @@ impl Gossip {
         None
     }
 
-    /// Sends one datagram, once.
+    /// Sends one datagram, once; to a peer just heard as a confirmation of its
+    /// neighbour entry (`MSG_CONFIRM`, send(2)).
     pub fn send(&mut self, to: SocketAddr, bytes: &[u8]) {
+        let is_heard = self.heard.get(&to).is_some_and(|heard| heard.elapsed() < PROOF);
+        let flags = if is_heard { libc::MSG_CONFIRM } else { 0 };
         // Past the runtime, which would refuse until it has polled the socket.
         let sent = self
             .socket
             .as_ref()
-            .is_some_and(|socket| SockRef::from(socket).send_to(bytes, &to.into()).is_ok());
+            .is_some_and(|socket| SockRef::from(socket).send_to_with_flags(bytes, &to.into(), flags).is_ok());
         let counter = if sent { &mut self.counts.sent } else { &mut self.counts.not_sent };
         *counter += 1;
     }

@@ -75,9 +75,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
     let result = runtime.block_on(serve(settings, core, sockets, exclude));
-    if let Err(error) = &result {
-        tracing::error!(op = "shutdown", error = format!("{error:#}"), "ending");
-    }
     runtime.shutdown_timeout(Duration::ZERO);
     result
 }

@@ -15,10 +15,7 @@ use crate::event_loop::Summary;
 struct Metrics {
     node: NodeName,
     summary: watch::Receiver<Summary>,
-    announced: GaugeVec,
-    requests: IntCounterVec,
-    responses: IntCounterVec,
-    gratuitous: IntCounterVec,
+    metallb: MetalLb,
     members: IntGauge,
     member_changes: IntCounterVec,
     ownership_changes: IntCounterVec,
@@ -33,6 +30,15 @@ struct Metrics {
     pauses: IntCounter,
     pacing_delays: IntCounter,
     notices_dropped: IntCounter,
+}
+
+/// The metrics that MetalLB has too (F7 to F10).
+#[derive(Debug)]
+struct MetalLb {
+    announced: GaugeVec,
+    requests: IntCounterVec,
+    responses: IntCounterVec,
+    gratuitous: IntCounterVec,
 }
 
 /// Registers the speaker's metrics of `node`, read from `summary`.
@@ -53,11 +59,9 @@ pub async fn report_readiness(mut summary: watch::Receiver<Summary>, gate: Gate)
     gate.not_ready("the event loop has ended");
 }
 
-impl Metrics {
-    fn new(node: NodeName, summary: watch::Receiver<Summary>) -> Self {
+impl MetalLb {
+    fn new() -> Self {
         Self {
-            node,
-            summary,
             announced: gauges(
                 "metallb_speaker_announced",
                 "Services being announced from this node. This is desired state, it does not guarantee that \
@@ -79,6 +83,16 @@ impl Metrics {
                 "Number of gratuitous layer2 packets sent for owned IPs as a result of failovers",
                 &["ip"],
             ),
+        }
+    }
+}
+
+impl Metrics {
+    fn new(node: NodeName, summary: watch::Receiver<Summary>) -> Self {
+        Self {
+            node,
+            summary,
+            metallb: MetalLb::new(),
             members: IntGauge::new(
                 "metallb_speaker_members",
                 "Live speakers in the member list, this one included",
@@ -141,16 +155,16 @@ impl Metrics {
     /// Brings every metric up to the summary.
     fn update(&self, summary: &Summary) {
         let core = &summary.core;
-        self.announced.reset();
+        self.metallb.announced.reset();
         for (service, address) in &summary.announced {
             let labels = [&service.to_string(), "layer2", self.node.as_str(), &address.to_string()];
-            self.announced.with_label_values(&labels).set(1.0);
+            self.metallb.announced.with_label_values(&labels).set(1.0);
         }
         for (address, counts) in &core.addresses {
             let ip = address.to_string();
-            raise_label(&self.requests, &ip, counts.requests_received);
-            raise_label(&self.responses, &ip, counts.responses_sent);
-            raise_label(&self.gratuitous, &ip, counts.gratuitous_sent);
+            raise_label(&self.metallb.requests, &ip, counts.requests_received);
+            raise_label(&self.metallb.responses, &ip, counts.responses_sent);
+            raise_label(&self.metallb.gratuitous, &ip, counts.gratuitous_sent);
         }
         self.members.set(i64::try_from(core.members).unwrap_or(i64::MAX));
         raise_label(&self.member_changes, "up", core.members_up);
@@ -179,10 +193,10 @@ impl Metrics {
 
     fn parts(&self) -> [&dyn Collector; 18] {
         [
-            &self.announced,
-            &self.requests,
-            &self.responses,
-            &self.gratuitous,
+            &self.metallb.announced,
+            &self.metallb.requests,
+            &self.metallb.responses,
+            &self.metallb.gratuitous,
             &self.members,
             &self.member_changes,
             &self.ownership_changes,
@@ -260,7 +274,8 @@ mod tests {
 
         let first = text(&registry);
         for line in [
-            "metallb_speaker_announced{ip=\"172.16.16.101\",node=\"wk01\",protocol=\"layer2\",service=\"default/nginx\"} 1",
+            "metallb_speaker_announced{ip=\"172.16.16.101\",node=\"wk01\",protocol=\"layer2\",\
+             service=\"default/nginx\"} 1",
             "metallb_layer2_requests_received{ip=\"172.16.16.101\"} 3",
             "metallb_layer2_responses_sent{ip=\"172.16.16.101\"} 2",
             "metallb_layer2_gratuitous_sent{ip=\"172.16.16.101\"} 10",

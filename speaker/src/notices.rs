@@ -8,31 +8,21 @@ pub fn log(notice: &Notice) {
         Notice::Announced { service, address, candidates } => {
             let candidates = joined(candidates);
             tracing::info!(
-                event = "serviceAnnounced", service = %service, ips = %address, candidates, protocol = "layer2",
+                event = "serviceAnnounced",
+                service = %service, ips = %address, candidates, protocol = "layer2",
                 "service has IP, announcing"
             );
         }
         Notice::Withdrawn { service, address, reason, owner } => {
             let owner = owner.as_ref().map(ToString::to_string).unwrap_or_default();
             tracing::info!(
-                event = "serviceWithdrawn", service = %service, ips = %address, reason = reason.as_str(), owner,
-                protocol = "layer2", "withdrawing service announcement"
+                event = "serviceWithdrawn",
+                service = %service, ips = %address, reason = reason.as_str(), owner, protocol = "layer2",
+                "withdrawing service announcement"
             );
         }
-        Notice::MemberUp(node) => {
-            tracing::info!(op = "memberlist", event = "memberUp", node = %node, "node event forces a new election");
-        }
-        Notice::MemberDown(node) => {
-            tracing::info!(
-                op = "memberlist", event = "memberDown", node = %node, "node event forces a new election"
-            );
-        }
-        Notice::MemberRestarted(node) => {
-            tracing::info!(op = "memberlist", event = "memberRestarted", node = %node, "a member has a new identity");
-        }
-        Notice::Joined { members } => {
-            let members = joined(members);
-            tracing::info!(op = "memberlist", event = "joined", members, "the first members are known");
+        Notice::MemberUp(_) | Notice::MemberDown(_) | Notice::MemberRestarted(_) | Notice::Joined { .. } => {
+            log_membership(notice);
         }
         Notice::Gratuitous { address, wave, interface, mac } => {
             let wave = wave.map_or_else(|| "refresh".to_owned(), |wave| wave.to_string());
@@ -73,6 +63,19 @@ pub fn log(notice: &Notice) {
             );
         }
     }
+}
+
+/// The text says what it has for MetalLB's users: that a node made it elect anew.
+fn log_membership(notice: &Notice) {
+    const ELECTION: &str = "node event forces a new election";
+    let (event, node, text) = match notice {
+        Notice::MemberUp(node) => ("memberUp", node.to_string(), ELECTION),
+        Notice::MemberDown(node) => ("memberDown", node.to_string(), ELECTION),
+        Notice::MemberRestarted(node) => ("memberRestarted", node.to_string(), "a member has a new identity"),
+        Notice::Joined { members } => ("joined", joined(members), "the first members are known"),
+        _ => return,
+    };
+    tracing::info!(op = "memberlist", event, node, "{text}");
 }
 
 fn joined(names: &[metallb_api::NodeName]) -> String {

@@ -14,7 +14,12 @@ const ASKER: (EthernetAddress, Ipv4Addr) =
     (EthernetAddress([0x02, 0, 0, 0, 0, 0x99]), Ipv4Addr::new(172, 16, 16, 153));
 
 /// Asks for `address` and gives everybody who answers within `patience`.
-pub(crate) fn who_has(bay: &Patchbay, port: PortId, address: Ipv4Addr, patience: Duration) -> Vec<EthernetAddress> {
+pub(crate) fn who_has(
+    bay: &Patchbay,
+    port: PortId,
+    address: Ipv4Addr,
+    patience: Duration,
+) -> Vec<EthernetAddress> {
     let _old = bay.run(move |_, bench| bench.take_inbox(port)).expect("the switch runs");
     bay.send(port, request(address)).expect("the switch runs");
     std::thread::sleep(patience);

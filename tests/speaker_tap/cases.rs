@@ -1,5 +1,6 @@
 //! What must hold on the real stack.
 
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,9 +40,7 @@ fn resolution(lan: &mut Lan) {
     let owner = lan.settle(Duration::from_secs(5));
     let (mac, name) = (lan.nodes[owner].station.mac, lan.nodes[owner].name);
 
-    let requests = Requests::start(&lan.router.namespace).expect("a socket");
-    lan.wait_for_router(mac, Duration::from_secs(2));
-    thread::sleep(Duration::from_millis(300));
+    let requests = steady_requests(lan, owner);
     let record = requests.stop();
     assert_eq!((record.lost(), record.nodes()), (0, vec![name]), "of {}", record.sent());
 
@@ -124,12 +123,12 @@ fn takeover_after_sigkill(lan: &mut Lan) {
     let owner = lan.settle(Duration::from_secs(5));
     let other = 1 - owner;
     let (old, new) = (lan.nodes[owner].name, lan.nodes[other].name);
-    let requests = Requests::start(&lan.router.namespace).expect("a socket");
-    lan.wait_for_router(lan.nodes[owner].station.mac, Duration::from_secs(2));
+    let requests = steady_requests(lan, owner);
     assert_eq!(ask_from_simulated_client(lan), Some(old.to_owned()));
 
     lan.nodes[owner].speaker.signal(Signal::SIGKILL);
     let took = lan.wait_for_router(lan.nodes[other].station.mac, TAKEOVER);
+    measured(&format!("the router's kernel has the new owner {took:?} after SIGKILL"));
     thread::sleep(Duration::from_millis(300));
     let record = requests.stop();
     assert_eq!(record.nodes(), [old, new], "moved after {took:?}");
@@ -153,8 +152,7 @@ fn takeover_after_cut(lan: &mut Lan) {
     let owner = lan.settle(Duration::from_secs(5));
     let other = 1 - owner;
     let (old, new) = (lan.nodes[owner].name, lan.nodes[other].name);
-    let requests = Requests::start(&lan.router.namespace).expect("a socket");
-    lan.wait_for_router(lan.nodes[owner].station.mac, Duration::from_secs(2));
+    let requests = steady_requests(lan, owner);
 
     let port = lan.nodes[owner].station.port;
     lan.bay.run(move |now, bench| bench.switch.set_port_up(now, port, false)).expect("the switch runs");
@@ -163,6 +161,7 @@ fn takeover_after_cut(lan: &mut Lan) {
     let record = requests.stop();
     assert_eq!(record.nodes(), [old, new]);
     let silence = record.longest_silence();
+    measured(&format!("the client heard nothing for {silence:?} after the cut"));
     assert!(silence < TAKEOVER, "the client heard nothing for {silence:?}");
     assert!(record.lost() > 0, "a cut cable cannot be free: the test cuts nothing");
 
@@ -176,11 +175,12 @@ fn graceful_exit(lan: &mut Lan) {
     let owner = lan.settle(Duration::from_secs(5));
     let other = 1 - owner;
     let (old, new) = (lan.nodes[owner].name, lan.nodes[other].name);
-    let requests = Requests::start(&lan.router.namespace).expect("a socket");
-    lan.wait_for_router(lan.nodes[owner].station.mac, Duration::from_secs(2));
+    let requests = steady_requests(lan, owner);
 
+    let start = Instant::now();
     lan.nodes[owner].speaker.signal(Signal::SIGTERM);
     let status = lan.nodes[owner].speaker.wait(Duration::from_secs(5));
+    measured(&format!("the speaker has ended {:?} after SIGTERM", start.elapsed()));
     lan.wait_for_router(lan.nodes[other].station.mac, Duration::from_secs(1));
     thread::sleep(Duration::from_millis(300));
     let record = requests.stop();
@@ -188,6 +188,19 @@ fn graceful_exit(lan: &mut Lan) {
     assert_eq!(record.nodes(), [old, new]);
     assert_eq!(record.lost(), 0, "of {}", record.sent());
     assert_eq!(lan.who_answers(VIP), [lan.nodes[other].station.mac]);
+}
+
+/// A client in the router's namespace that has been served by `owner` for a while.
+fn steady_requests(lan: &Lan, owner: usize) -> Requests {
+    let requests = Requests::start(&lan.router.namespace).expect("a socket");
+    lan.wait_for_router(lan.nodes[owner].station.mac, Duration::from_secs(2));
+    thread::sleep(Duration::from_millis(300));
+    requests
+}
+
+/// Says what was measured; a bound that is only kept tells nobody how close it was.
+fn measured(what: &str) {
+    let _ = writeln!(io::stderr(), "    {what}");
 }
 
 /// One question from the simulated client; the name of the node that answers.

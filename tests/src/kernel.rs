@@ -4,7 +4,9 @@
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
 use netsim::net::neighbours::NeighbourState;
@@ -63,7 +65,8 @@ pub fn interface(name: &str) -> io::Result<(u32, EthernetAddress)> {
     with_netlink(async |handle| find(&handle, name).await)
 }
 
-/// Adds an address with its subnet. IPv6 addresses are usable at once, without duplicate address detection.
+/// Adds an address with its subnet. IPv6 addresses skip duplicate address detection, but the kernel puts them in place in
+/// its own time all the same: see [`await_address`].
 ///
 /// # Errors
 /// See [`set_up`].
@@ -76,6 +79,33 @@ pub fn add_address(interface: &str, address: IpAddr, prefix: u8) -> io::Result<(
         }
         request.execute().await.map_err(io::Error::other)
     })
+}
+
+/// Waits until an own address takes packets. The kernel finishes an IPv6 address, its local route included, in a work
+/// queue, which on a busy machine runs after the caller has gone on; until then packets to it are lost. The interface and
+/// `lo` must be up.
+///
+/// # Errors
+/// If it takes longer than five seconds.
+pub fn await_address(address: IpAddr) -> io::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    const TRY: Duration = Duration::from_millis(20);
+    let end = Instant::now() + PATIENCE;
+    let reaches_itself = || -> io::Result<()> {
+        let socket = UdpSocket::bind((address, 0))?;
+        socket.set_read_timeout(Some(TRY))?;
+        socket.send_to(b"?", socket.local_addr()?)?;
+        socket.recv(&mut [0; 1]).map(|_| ())
+    };
+    loop {
+        match reaches_itself() {
+            Ok(()) => return Ok(()),
+            Err(error) if Instant::now() > end => {
+                return Err(io::Error::new(error.kind(), format!("{address} takes no packets: {error}")));
+            }
+            Err(_) => sleep(TRY),
+        }
+    }
 }
 
 /// Sends everything of the gateway's family that has no nearer way to `gateway`.

@@ -11,7 +11,8 @@ pub const SERVICE_ACCOUNT_FILE: &str = "/var/run/secrets/kubernetes.io/serviceac
 pub enum NamespaceError {
     /// Neither the flag nor the file says it.
     #[error(
-        "cannot tell which namespace to work in: set --namespace or METALLB_NAMESPACE; {path} cannot be read: {error}"
+        "cannot tell which namespace to work in: set --namespace or METALLB_NAMESPACE; \
+         {path} cannot be read: {error}"
     )]
     Unreadable {
         /// The file.

@@ -110,7 +110,7 @@ where
 
     fn put(&mut self, key: K, value: V) {
         if let Err(rejected) = self.schedule.put(Instant::now(), key, value) {
-            tracing::error!(op = "write", key = ?rejected, "too many objects wait to be written; one is left out");
+            tracing::error!(op = "write", key = ?rejected, "too many objects wait; one is left out");
         }
     }
 }

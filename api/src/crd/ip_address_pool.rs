@@ -1,5 +1,7 @@
 //! `IPAddressPool`: addresses for Services (A10 to A20).
 
+#![allow(clippy::duplicated_attributes, reason = "each printer column has a type and a path")]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::CustomResource;
 use schemars::JsonSchema;

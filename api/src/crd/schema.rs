@@ -8,7 +8,9 @@
 
 use std::borrow::Cow;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
@@ -206,14 +208,15 @@ pub(super) fn finish(mut crd: CustomResourceDefinition, spec_required: bool) -> 
     crd
 }
 
-type Props = k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
-
-fn plain(schema: &mut Props) {
+fn plain(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     schema.description = schema.description.take().map(|text| without_rule_ids(&text));
     schema.default = schema.default.take().filter(|default| default.0.is_boolean() || default.0.is_number());
     for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
         plain(property);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(item)) = &mut schema.items {
+        plain(item);
     }
 }
 

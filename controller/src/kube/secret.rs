@@ -55,7 +55,8 @@ pub(super) async fn provide(client: Client, settings: &Settings, readiness: &Rea
     }
 }
 
-/// True if it was created, false if it was there.
+/// True if it was created, false if it was there. It is not looked for first:
+/// the RBAC rules let us create it and not read it.
 async fn create(
     client: &Client,
     namespace: &str,
@@ -63,12 +64,6 @@ async fn create(
     deployment: Option<&str>,
 ) -> Result<bool, String> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    match api.get_metadata(name).await {
-        Ok(_) => return Ok(false),
-        // Whoever may create it need not be allowed to read it.
-        Err(error) if matches!(failure::classify(&error), Failure::NotFound | Failure::Forbidden) => {}
-        Err(error) => return Err(failure::describe(&error)),
-    }
     let owner = match deployment {
         Some(deployment) => owner(client, namespace, deployment).await?,
         None => None,

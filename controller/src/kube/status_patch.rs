@@ -72,7 +72,7 @@ impl StatusPatch {
                         resource,
                         name,
                         error = text,
-                        "the RBAC rules lack the verb patch (or get and update) on the status; trying again slowly"
+                        "the RBAC rules lack the verb patch, or get and update, on the status"
                     );
                 }
             }

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use serde::Serialize;
 use serde_json::json;
 
 use super::{Format, RunArgs, inputs, paint};
@@ -47,7 +48,10 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<bool> {
     let outcome = world.outcome();
     match args.format {
         Format::Text => verdict(&mut out, &scenario, &outcome, began.elapsed())?,
-        Format::Json => writeln!(out, "{}", object(&outcome))?,
+        Format::Json => {
+            writeln!(out, "{}", details(&outcome))?;
+            writeln!(out, "{}", Summary::of(&outcome).to_json()?)?;
+        }
     }
     drop(out);
     write_files(args, &scenario, &mut world, &outcome)?;
@@ -165,18 +169,42 @@ fn line(entry: &Entry) -> serde_json::Value {
     json!({"at_ms": entry.at.as_micros() as f64 / 1000.0, "who": entry.who, "what": entry.what})
 }
 
-/// The last line of `--format json`.
-pub(super) fn object(outcome: &Outcome) -> serde_json::Value {
-    let violations: Vec<String> = outcome.violations.iter().map(ToString::to_string).collect();
+/// The last line of `--format json`. A struct, so that its keys keep their order.
+#[derive(Serialize)]
+pub(super) struct Summary<'a> {
+    scenario: &'a str,
+    seed: u64,
+    outage_ms: f64,
+    owner_before: Option<&'a str>,
+    owner_after: Option<&'a str>,
+    violations: Vec<String>,
+}
+
+impl<'a> Summary<'a> {
+    pub(super) fn of(outcome: &'a Outcome) -> Self {
+        Self {
+            scenario: &outcome.scenario,
+            seed: outcome.seed,
+            outage_ms: millis(outcome.outage.duration),
+            owner_before: outcome.owner_before.as_deref(),
+            owner_after: outcome.owner_after.as_deref(),
+            violations: outcome.violations.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    pub(super) fn to_json(&self) -> anyhow::Result<String> {
+        Ok(serde_json::to_string(self)?)
+    }
+}
+
+/// The line before it: what else was measured.
+fn details(outcome: &Outcome) -> serde_json::Value {
     json!({
-        "scenario": outcome.scenario,
-        "seed": outcome.seed,
-        "outage_ms": millis(outcome.outage.duration),
-        "owner_before": outcome.owner_before,
-        "owner_after": outcome.owner_after,
+        "asked": outcome.outage.asked,
         "answers_lost": outcome.outage.lost,
         "moves": outcome.moves,
+        "steps": outcome.steps,
+        "virtual_ms": millis(outcome.lasted),
         "fingerprint": outcome.fingerprint.to_string(),
-        "violations": violations,
     })
 }

@@ -44,7 +44,7 @@ pub(super) fn sweep(args: &SweepArgs) -> anyhow::Result<bool> {
     let mut out = anstream::stdout().lock();
     if args.format == Format::Json {
         for outcome in &failed {
-            writeln!(out, "{}", run::object(outcome))?;
+            writeln!(out, "{}", run::Summary::of(outcome).to_json()?)?;
         }
         writeln!(out, "{}", summary(&scenario.name, &outcomes, took))?;
     } else {

@@ -18,6 +18,12 @@ use crate::net::station::Station;
 
 /// How long a client waits for a page before it gives up.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// A user needs this long to learn a new address.
+const LEARN: Duration = Duration::from_millis(300);
+/// How often a client says hello to each node before it asks.
+const GREETINGS: u8 = 3;
+/// Time between them.
+const GREET_EVERY: Duration = Duration::from_millis(100);
 /// Rounds that a client's sockets may keep it busy within one instant.
 const MAX_ROUNDS: u32 = 100;
 
@@ -62,6 +68,7 @@ pub struct Client {
     station: Seat,
     socket: UdpHandle,
     target: Option<Ipv4Addr>,
+    greet: Vec<(Time, Ipv4Addr)>,
     ask_every: Duration,
     next_ask: Option<Time>,
     fetch_every: Duration,
@@ -128,6 +135,7 @@ impl Client {
             station,
             socket,
             target: None,
+            greet: Vec::new(),
             ask_every: pace.ask,
             next_ask: None,
             fetch_every: pace.fetch,
@@ -191,8 +199,31 @@ impl Client {
             return;
         }
         self.target = address;
-        self.next_ask = address.map(|_| now);
-        self.next_fetch = address.filter(|_| !self.fetch_every.is_zero()).map(|_| now);
+        let begin = now + LEARN;
+        self.next_ask = address.map(|_| begin);
+        self.next_fetch = address.filter(|_| !self.fetch_every.is_zero()).map(|_| begin);
+    }
+
+    /// Says hello to each node from `at` on. A client is no stranger: it has
+    /// talked with each node before, and their kernels know its hardware
+    /// address (Linux forgets none as long as there are fewer than 128). A node
+    /// that does not know it pays its own kernel's ARP, a second more if lost.
+    pub fn greet(&mut self, at: Time, nodes: impl Iterator<Item = Ipv4Addr>) {
+        for node in nodes {
+            self.greet.extend((0..GREETINGS).map(|turn| (at + GREET_EVERY * u32::from(turn), node)));
+        }
+        self.greet.sort();
+    }
+
+    fn poll_greetings(&mut self, now: Time) {
+        while let Some((due, node)) = self.greet.first().copied()
+            && due <= now
+        {
+            self.greet.remove(0);
+            let to = SocketAddr::new(node.into(), plan::ECHO_PORT);
+            // No question has this number, so the answer is not taken for one.
+            let _ = self.station.station().stack().udp_send(self.socket, None, to, &u32::MAX.to_be_bytes());
+        }
     }
 
     /// A frame has arrived at its NIC.
@@ -203,6 +234,7 @@ impl Client {
 
     /// Lets its timers fire.
     pub fn poll(&mut self, now: Time) {
+        self.poll_greetings(now);
         if let (Some(target), Some(due)) = (self.target, self.next_ask)
             && due <= now
         {
@@ -244,7 +276,8 @@ impl Client {
     pub fn poll_timeout(&self) -> Option<Time> {
         let timeout = self.fetch.as_ref().map(|fetch| fetch.begun + FETCH_TIMEOUT);
         let stack = self.station.poll_timeout().map(clock::time);
-        [self.next_ask, self.next_fetch, timeout, stack].into_iter().flatten().min()
+        let greeting = self.greet.first().map(|(due, _)| *due);
+        [self.next_ask, self.next_fetch, timeout, stack, greeting].into_iter().flatten().min()
     }
 
     /// The next frame that leaves its NIC.

@@ -1,8 +1,9 @@
 //! A node of the cluster: a Linux-like host, kube-proxy's part, the services
 //! behind it, and the very speaker that ships.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use metallb_api::service::TrafficPolicy;
 use metallb_api::{NodeName, ServiceKey, Time};
@@ -35,6 +36,9 @@ pub const INTERFACE: InterfaceId = InterfaceId(2);
 const FROZEN_QUEUE: usize = 256;
 /// Milliseconds since the Unix epoch at which every simulation begins.
 const EPOCH_MILLIS: u64 = 1_767_225_600_000;
+/// The shell's rule: a datagram to a peer heard within this time confirms the
+/// peer's neighbour entry (`MSG_CONFIRM`).
+const PROOF: Duration = Duration::from_secs(1);
 /// Rounds that kernel and speaker may answer each other within one instant.
 const MAX_ROUNDS: u32 = 1000;
 
@@ -95,6 +99,8 @@ struct Process {
     speaker: Speaker,
     watch: WatchId,
     gossip: UdpHandle,
+    /// Who was heard when, for [`PROOF`].
+    heard: BTreeMap<SocketAddr, Time>,
 }
 
 impl Node {
@@ -243,7 +249,7 @@ impl Node {
         };
         let Some(machine) = &mut self.machine else { return };
         let gossip = machine.host.stack().udp_bind(plan::GOSSIP_PORT);
-        machine.process = Some(Process { speaker: Speaker::new(settings), watch, gossip });
+        machine.process = Some(Process { speaker: Speaker::new(settings), watch, gossip, heard: BTreeMap::new() });
         self.tell_interfaces(now);
     }
 
@@ -382,8 +388,7 @@ impl Node {
         for _ in 0..MAX_ROUNDS {
             let mut is_quiet = true;
             if let Some(process) = &mut machine.process {
-                let (speaker, stack) = (&mut process.speaker, machine.host.stack());
-                while let Some(effect) = speaker.poll_effect() {
+                while let Some(effect) = process.speaker.poll_effect() {
                     is_quiet = false;
                     match effect {
                         Effect::SendFrame { bytes, .. } => {
@@ -395,7 +400,10 @@ impl Node {
                         }
                         // A full socket buffer loses the datagram, as in the kernel.
                         Effect::SendDatagram { to, bytes } => {
-                            let _ = stack.udp_send(process.gossip, None, to, &bytes);
+                            if process.heard.get(&to).is_some_and(|heard| now - *heard < PROOF) {
+                                machine.host.neighbours_mut().confirm(instant, to.ip());
+                            }
+                            let _ = machine.host.stack().udp_send(process.gossip, None, to, &bytes);
                         }
                         Effect::Event { service, reason, message, .. } => {
                             self.deeds.push(Deed::Event { service, reason, message });
@@ -408,7 +416,11 @@ impl Node {
             machine.host.poll(instant);
             if let Some(process) = &mut machine.process {
                 let (speaker, stack) = (&mut process.speaker, machine.host.stack());
-                let mut receive = |from, _to, bytes: &[u8]| speaker.handle(now, Input::Datagram { from, bytes });
+                let heard = &mut process.heard;
+                let mut receive = |from, _to, bytes: &[u8]| {
+                    heard.insert(from, now);
+                    speaker.handle(now, Input::Datagram { from, bytes });
+                };
                 while stack.udp_receive_with(process.gossip, &mut receive).is_some() {
                     is_quiet = false;
                 }

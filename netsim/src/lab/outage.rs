@@ -16,13 +16,14 @@ pub struct Outage {
     pub last_before: Option<Time>,
     /// The first answer after.
     pub first_after: Option<Time>,
-    /// Questions without an answer, in this stretch and all others.
+    /// Questions without an answer in time, in this stretch and all others.
     pub lost: u32,
     /// Questions that were asked.
     pub asked: u32,
 }
 
-/// Questions younger than this may still be answered.
+/// An answer that takes longer than this comes too late to count; a question
+/// younger than this may still be answered.
 pub const IN_FLIGHT: Duration = Duration::from_millis(250);
 
 /// Measures the questions sent from `from` on; `now` is the end of the run.
@@ -37,7 +38,7 @@ pub fn measure(asks: &[Ask], from: Time, now: Time) -> Outage {
         if counts {
             outage.asked += 1;
         }
-        let Some(answered) = ask.answered else {
+        let Some(answered) = ask.answered.filter(|answered| *answered - ask.sent <= IN_FLIGHT) else {
             if counts && now - ask.sent > IN_FLIGHT {
                 outage.lost += 1;
                 is_missing = true;
@@ -106,6 +107,13 @@ mod tests {
         let outage = measure(&asks, at(0), at(5001));
         assert_eq!(outage.duration, Duration::from_secs(5));
         assert_eq!(outage.first_after, None);
+    }
+
+    #[test]
+    fn an_answer_that_comes_too_late_is_lost() {
+        let asks = asks(&[(0, Some(1)), (10, Some(3000)), (400, Some(401))]);
+        let outage = measure(&asks, at(0), at(5000));
+        assert_eq!((outage.duration, outage.lost), (Duration::from_millis(400), 1));
     }
 
     #[test]

@@ -189,10 +189,7 @@ mod tests {
     #[test]
     fn h121_two_addresses_of_one_service() {
         let mut all = Announcements::default();
-        assert_eq!(
-            all.announce(&key("a"), what(&[1, 2], InterfaceSet::All)),
-            BTreeSet::from([ip(1), ip(2)])
-        );
+        assert_eq!(all.announce(&key("a"), what(&[1, 2], InterfaceSet::All)), BTreeSet::from([ip(1), ip(2)]));
         assert_eq!(all.lookup(ip(1), "eth0"), Lookup::Announced);
         assert_eq!(all.lookup(ip(2), "eth0"), Lookup::Announced);
         assert_eq!(all.lookup(ip(3), "eth0"), Lookup::NotAnnounced);

@@ -132,11 +132,7 @@ mod tests {
 
     fn asker(number: u32) -> Asker {
         let [_, b, c, d] = number.to_be_bytes();
-        Asker {
-            ip: Ipv4Addr::from(0x0a00_0000 | number),
-            mac: MacAddr([2, 0, 0, b, c, d]),
-            interface: ETH0,
-        }
+        Asker { ip: Ipv4Addr::from(0x0a00_0000 | number), mac: MacAddr([2, 0, 0, b, c, d]), interface: ETH0 }
     }
 
     fn at(seconds: u64) -> Time {

@@ -185,7 +185,11 @@ mod tests {
             (vec![slice("a", Some("web"), &[(Some("wk01"), true)])], true, vec!["wk01"]),
             (vec![slice("a", Some("web"), &[(Some("wk01"), false)])], false, vec![]),
             (vec![slice("a", Some("web"), &[(None, true)])], true, vec![]),
-            (vec![slice("a", Some("web"), &[(Some("wk01"), true), (Some("wk01"), false)])], true, vec!["wk01"]),
+            (
+                vec![slice("a", Some("web"), &[(Some("wk01"), true), (Some("wk01"), false)])],
+                true,
+                vec!["wk01"],
+            ),
             (
                 vec![
                     slice("a", Some("web"), &[(Some("wk01"), true)]),

@@ -364,9 +364,10 @@ impl Lane {
     /// When the first frame may go out, as far as the budget is known.
     fn due(&self) -> Option<Time> {
         let prompt = self.prompt.first().map(|(due, ..)| self.bucket.ready_at(*due));
-        let refresh = self.refresh.first().map(|(due, _)| {
-            self.bucket.ready_at(*due).max(self.refresh_bucket.ready_at(*due))
-        });
+        let refresh = self
+            .refresh
+            .first()
+            .map(|(due, _)| self.bucket.ready_at(*due).max(self.refresh_bucket.ready_at(*due)));
         prompt.into_iter().chain(refresh).min()
     }
 }

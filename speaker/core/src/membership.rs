@@ -232,10 +232,9 @@ impl Membership {
         self.left = true;
         for member in self.foca.iter_members() {
             let bytes = message::leave(self.foca.identity(), member.id());
-            self.world.outputs.push_back(Output::Send(
-                member.id().address(),
-                self.world.envelope.seal(&bytes),
-            ));
+            self.world
+                .outputs
+                .push_back(Output::Send(member.id().address(), self.world.envelope.seal(&bytes)));
         }
     }
 

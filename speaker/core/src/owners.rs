@@ -145,8 +145,9 @@ impl Owners {
 
 /// D14.
 fn local(candidates: &[Candidate], eligible: &Eligible) -> Vec<Candidate> {
-    let serves =
-        |candidate: &&Candidate| eligible.only_on.as_ref().is_none_or(|nodes| nodes.contains(&candidate.node));
+    let serves = |candidate: &&Candidate| {
+        eligible.only_on.as_ref().is_none_or(|nodes| nodes.contains(&candidate.node))
+    };
     candidates.iter().filter(serves).cloned().collect()
 }
 

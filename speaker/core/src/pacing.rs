@@ -76,6 +76,10 @@ mod tests {
         assert_eq!((0..100).take_while(|_| bucket.take(start)).count(), 10);
         let later = start + Duration::from_secs(3_600);
         assert_eq!((0..100).take_while(|_| bucket.take(later)).count(), 10);
-        assert_eq!((0..100).take_while(|_| bucket.take(start)).count(), 0, "time that runs back gives nothing");
+        assert_eq!(
+            (0..100).take_while(|_| bucket.take(start)).count(),
+            0,
+            "time that runs back gives nothing"
+        );
     }
 }

@@ -104,22 +104,19 @@ fn become_nobody() -> Result<Option<String>, DropError> {
     if !geteuid().is_root() {
         return Ok(Some("not root".to_owned()));
     }
-    let steps: [(&'static str, fn() -> nix::Result<()>); 3] = [
-        ("give up the supplementary groups", || setgroups(&[])),
-        ("change the group", || setgid(Gid::from_raw(NOBODY))),
-        ("change the user", || setuid(Uid::from_raw(NOBODY))),
-    ];
     let mut kept = None;
-    for (what, step) in steps {
-        match step() {
-            Ok(()) => {}
-            // EPERM: no capability. EINVAL: no such id in this user namespace.
-            Err(error @ (Errno::EPERM | Errno::EINVAL)) => {
-                kept.get_or_insert_with(|| format!("cannot {what}: {}", error.desc()));
-            }
-            Err(error) => return Err(call(what, error)),
+    let mut step = |what, result: nix::Result<()>| match result {
+        Ok(()) => Ok(()),
+        // EPERM: no capability. EINVAL: no such id in this user namespace.
+        Err(error @ (Errno::EPERM | Errno::EINVAL)) => {
+            kept.get_or_insert_with(|| format!("cannot {what}: {}", error.desc()));
+            Ok(())
         }
-    }
+        Err(error) => Err(call(what, error)),
+    };
+    step("give up the supplementary groups", setgroups(&[]))?;
+    step("change the group", setgid(Gid::from_raw(NOBODY)))?;
+    step("change the user", setuid(Uid::from_raw(NOBODY)))?;
     Ok(kept)
 }
 

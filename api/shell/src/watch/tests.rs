@@ -86,10 +86,7 @@ fn object(name: &str, version: u32) -> Value {
 
 fn list(version: u32, names: &[&str]) -> Answer {
     let items: Vec<Value> = names.iter().map(|name| object(name, version)).collect();
-    Answer::Object(
-        200,
-        json!({ "kind": "ConfigMapList", "metadata": { "resourceVersion": version.to_string() }, "items": items }),
-    )
+    Answer::Object(200, json!({ "metadata": { "resourceVersion": version.to_string() }, "items": items }))
 }
 
 fn added(name: &str, version: u32) -> Value {

@@ -125,7 +125,7 @@ impl World {
                     let label = if role == Role::A1 {
                         format!("A1{times} to all (request, who has {address}? tell {address})")
                     } else {
-                        format!("A4{times} to all (reply, {address} is at {})", arps[0].sender_mac)
+                        format!("A4{times} to all (reply, {address} is at {})", colons(arps[0].sender_mac))
                     };
                     parts.push(label);
                     self.arrow(&node, None, format!("{role:?} {address} is here"), Tone::Wire);
@@ -142,8 +142,8 @@ impl World {
             }
             for arp in arps.iter().filter(|arp| arp.role() == Role::Answer) {
                 let to = self.station_of(arp.destination).unwrap_or_else(|| arp.target.to_string());
-                self.arrow(&node, Some(&to), format!("{address} is at {}", arp.sender_mac), Tone::Wire);
-                parts.push(format!("answers {to}: {address} is at {}", arp.sender_mac));
+                self.arrow(&node, Some(&to), format!("{address} is at {}", colons(arp.sender_mac)), Tone::Wire);
+                parts.push(format!("answers {to}: {address} is at {}", colons(arp.sender_mac)));
             }
             if !parts.is_empty() {
                 self.log(&node, Tone::Wire, parts.join("; "));
@@ -232,7 +232,7 @@ impl World {
         }
         let owner = entry.mac.filter(|_| entry.state.is_valid()).and_then(|mac| self.station_of(mac));
         let client = self.clients[index].name().to_owned();
-        let mac = entry.mac.map_or_else(|| "-".to_owned(), |mac| mac.to_string());
+        let mac = entry.mac.map_or_else(|| "-".to_owned(), colons);
         let state = format!("{:?}", entry.state);
         let last = self.timeline.tables().iter().rev().find(|change| change.client == client);
         let has_moved = last.is_none_or(|last| last.owner != owner);
@@ -316,6 +316,11 @@ impl World {
         let port = self.ports_by_mac.get(&mac)?;
         Some(self.switch.port_name(*port).to_owned())
     }
+}
+
+/// As everybody writes it.
+pub(super) fn colons(mac: EthernetAddress) -> String {
+    mac.to_string().replace('-', ":")
 }
 
 /// D20 in one line: the keys of the candidates, the smallest first.

@@ -3,6 +3,7 @@
 use metallb_api::Time;
 use smoltcp::wire::EthernetAddress;
 
+use super::narrate::colons;
 use super::{Event, World};
 use crate::lab::clock;
 use crate::lab::controllers::ControllerProcess;
@@ -33,7 +34,7 @@ impl World {
 
     fn log_boot(&mut self, index: usize) {
         let node = &self.nodes[index];
-        let (name, address, mac) = (node.name().to_string(), node.address(), node.mac());
+        let (name, address, mac) = (node.name().to_string(), node.address(), colons(node.mac()));
         self.log(&name, Tone::Plain, format!("boots: {address} at {mac}, speaker starts"));
     }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{Event, World};
 use crate::lab::catalogue;
 use crate::lab::manifests::{Manifest, ManifestError, Manifests};
+use crate::lab::node::Node;
 use crate::lab::objects::{Kind, Object};
 use crate::lab::plan;
 use crate::lab::timeline::Tone;
@@ -144,6 +145,10 @@ impl World {
         for index in 0..self.nodes.len() {
             let at = boot.between(Duration::ZERO, BOOT_SPREAD);
             self.schedule(at, Event::Boot(index));
+        }
+        let nodes: Vec<_> = self.nodes.iter().map(Node::address).collect();
+        for client in &mut self.clients {
+            client.greet(Time::ZERO + BOOT_SPREAD, nodes.iter().copied());
         }
         self.schedule(self.scenario.services_at, Event::ApplyServices);
         let mut phases = self.seed.stream("scenario");

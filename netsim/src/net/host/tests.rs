@@ -224,7 +224,7 @@ fn failover_by_neighbour_advertisement() {
         let client = lan.plug("client", host(50, model));
         let servers = [Server::plug(&mut lan, 11), Server::plug(&mut lan, 12)];
         let socket = lan.stack(client).udp_bind(0);
-        let mut ask = |lan: &mut Lan, resolve: bool| {
+        let ask = |lan: &mut Lan, resolve: bool| {
             lan.stack(client).udp_send(socket, None, SocketAddr::new(vip6.into(), 53), b"?").expect("room");
             lan.run(STEP);
             if resolve {

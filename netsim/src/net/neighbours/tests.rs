@@ -39,8 +39,14 @@ fn sent(table: &mut NeighbourTable) -> Vec<(EthernetAddress, u16)> {
         .collect()
 }
 
+/// What an entry has been through.
+struct Life {
+    states: Vec<(i64, NeighbourState)>,
+    frames: Vec<(i64, EthernetAddress)>,
+}
+
 /// The states an entry goes through from `start` on, with the second in which each begins, and all frames sent.
-fn life(table: &mut NeighbourTable, until: i64) -> (Vec<(i64, NeighbourState)>, Vec<(i64, EthernetAddress)>) {
+fn life(table: &mut NeighbourTable, until: i64) -> Life {
     let mut states = Vec::new();
     let mut frames = Vec::new();
     while let Some(next) = table.poll_timeout().filter(|next| *next <= at(until)) {
@@ -52,7 +58,7 @@ fn life(table: &mut NeighbourTable, until: i64) -> (Vec<(i64, NeighbourState)>, 
             states.push((second, entry.state));
         }
     }
-    (states, frames)
+    Life { states, frames }
 }
 
 #[test]
@@ -60,7 +66,7 @@ fn asks_three_times_and_gives_up() {
     let mut table = table(ClientModel::Linux);
     table.output(at(0), VIP.into(), packet(1));
     assert_eq!(sent(&mut table), [(EthernetAddress::BROADCAST, 0x0806)]);
-    let (states, frames) = life(&mut table, 100);
+    let Life { states, frames } = life(&mut table, 100);
     let all = EthernetAddress::BROADCAST;
     assert_eq!(states, [(1, NeighbourState::Incomplete), (3, NeighbourState::Failed)]);
     assert_eq!(frames, [(1, all), (2, all)]);
@@ -92,7 +98,7 @@ fn an_unused_neighbour_grows_stale_after_15_to_45_seconds() {
             table.output(at(0), VIP.into(), packet(1));
             hear(&mut table, at(0), CLIENT, reply(VIP, A));
             sent(&mut table);
-            let (states, frames) = life(&mut table, 1000);
+            let Life { states, frames } = life(&mut table, 1000);
             assert_eq!(frames, [], "nobody asks for what nobody uses");
             let [(second, NeighbourState::Stale)] = states[..] else { panic!("{states:?}") };
             second
@@ -112,7 +118,7 @@ fn a_stale_neighbour_in_use_is_probed_and_given_up() {
     table.output(at(10), VIP.into(), packet(1));
     assert_eq!(sent(&mut table), [(A, 0x0800)], "stale is good enough to use");
     assert_eq!(table.get(VIP.into()).map(|entry| entry.state), Some(NeighbourState::Delay));
-    let (states, frames) = life(&mut table, 100);
+    let Life { states, frames } = life(&mut table, 100);
     assert_eq!(states, [(15, NeighbourState::Probe), (18, NeighbourState::Failed)]);
     assert_eq!(frames, [(15, A), (16, A), (17, A)]);
 }

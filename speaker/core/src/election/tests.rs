@@ -21,7 +21,13 @@ fn d24_all_vectors() {
         (IRIS, &[], "10.20.30.2", &["iris1", "iris2"], &[]),
         (ABC, &[], "10.0.0.1", &["node-b", "node-a", "node-c"], &[]),
         (ABC, &[], "10.0.0.2", &["node-b", "node-c", "node-a"], &[]),
-        (ABC, &[], "192.168.1.240", &["node-a", "node-c", "node-b"], &[0x0905_ce28, 0xa653_0f9d, 0xc5db_6995]),
+        (
+            ABC,
+            &[],
+            "192.168.1.240",
+            &["node-a", "node-c", "node-b"],
+            &[0x0905_ce28, 0xa653_0f9d, 0xc5db_6995],
+        ),
         (ABC, &[], "2001:db8::1", &["node-b", "node-a", "node-c"], &[0x1aee_61dd, 0x3c9f_88a7, 0xbb83_3059]),
         (ABC, &[], "fd00::10", &["node-c", "node-a", "node-b"], &[0x7b52_2297, 0x7d2b_73f1, 0xa4d8_b793]),
         (

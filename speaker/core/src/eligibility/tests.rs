@@ -171,10 +171,8 @@ fn d7_h116_service_selectors_and_shared_addresses() {
 
 #[test]
 fn d8_h117_an_advertisement_must_cover_this_node() {
-    let elsewhere = Advertisement {
-        node_selectors: vec![selecting(&[("name", "wk02")])],
-        ..advertisement("elsewhere")
-    };
+    let elsewhere =
+        Advertisement { node_selectors: vec![selecting(&[("name", "wk02")])], ..advertisement("elsewhere") };
     let other_pool = Advertisement {
         pools: PoolSelection::Some { names: ["other".to_owned()].into(), selectors: Vec::new() },
         ..advertisement("other-pool")
@@ -254,10 +252,8 @@ fn d10_to_d13_h110_h114_candidates() {
 
 #[test]
 fn d13_only_advertisements_that_match_the_service_count() {
-    let other = Advertisement {
-        service_selectors: vec![selecting(&[("app", "db")])],
-        ..advertisement("a-other")
-    };
+    let other =
+        Advertisement { service_selectors: vec![selecting(&[("app", "db")])], ..advertisement("a-other") };
     let own = Advertisement { node_selectors: vec![selecting(&[("name", "wk01")])], ..advertisement("b") };
     let config = config(vec![other, own]);
     let web = service(&["172.16.16.101"]);

@@ -165,7 +165,10 @@ fn pacing_200_at_once_then_1000_a_second_askers_first() {
     for (time, _) in &sent {
         *by_second.entry(time / 1_000).or_default() += 1;
     }
-    assert!(by_second[&0] <= 1_200 && by_second.values().skip(1).all(|frames| *frames <= 1_001), "{by_second:?}");
+    assert!(
+        by_second[&0] <= 1_200 && by_second.values().skip(1).all(|frames| *frames <= 1_001),
+        "{by_second:?}"
+    );
     let announced: BTreeSet<Ipv4Addr> =
         sent.iter().filter(|(time, _)| *time <= 1_400).map(|(_, outgoing)| outgoing.address).collect();
     assert_eq!(announced.len(), 1_000, "each once before the waves of the first delay the last");
@@ -215,7 +218,9 @@ fn d76_nothing_is_left_after_withdrawal() {
         rig.run_until(rig.now + Duration::from_millis(passed));
         rig.announce(vip(1), &[ETH1]);
         rig.run_until(rig.now + Duration::from_millis(1));
-        assert!(rig.run_until(rig.now + Duration::from_secs(30)).iter().all(|(_, out)| out.interface == ETH1));
+        assert!(
+            rig.run_until(rig.now + Duration::from_secs(30)).iter().all(|(_, out)| out.interface == ETH1)
+        );
         rig.announce(vip(1), &[]);
         assert_eq!(rig.jobs.poll_timeout(), None, "after {passed} ms");
         let lanes = rig.jobs.lanes.values();

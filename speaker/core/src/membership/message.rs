@@ -49,12 +49,7 @@ pub(crate) fn glimpse(mut bytes: &[u8]) -> Result<Glimpse, GossipRejection> {
 /// The message by which `own` tells `peer` that it leaves. foca would tell five
 /// members at random and leave the rest to gossip.
 pub(crate) fn leave(own: &Identity, peer: &Identity) -> Vec<u8> {
-    let header = Header {
-        src: own.clone(),
-        src_incarnation: 0,
-        dst: peer.clone(),
-        message: Message::Gossip,
-    };
+    let header = Header { src: own.clone(), src_incarnation: 0, dst: peer.clone(), message: Message::Gossip };
     let mut bytes = Vec::new();
     let legal = "what was decoded, or checked when it was made, can be encoded";
     PostcardCodec.encode_header(&header, &mut bytes).expect(legal);

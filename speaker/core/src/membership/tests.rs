@@ -153,7 +153,7 @@ fn ms(millis: u64) -> Duration {
 fn e10_all_meet_through_their_pods() {
     for size in SIZES {
         for loss in LOSSES {
-            for seed in 0..10 {
+            for seed in 0..3 {
                 let mut net = Net::new(size, loss, seed);
                 let took = net.until_agreed(ms(8_000));
                 assert!(loss > 0.0 || took < ms(250), "{size} nodes took {took:?}");
@@ -169,14 +169,18 @@ fn e30_a_dead_node_is_noticed_in_time_and_no_other() {
     for size in SIZES {
         for loss in LOSSES {
             let mut took = Vec::new();
-            for seed in 0..12 {
+            for seed in 0..if size == 10 { 4 } else { 12 } {
                 let mut net = Net::new(size, loss, seed);
                 net.run_for(ms(10_000 + seed * 37));
                 assert!(net.agrees());
                 assert_eq!(net.downs(), 0, "{size} nodes, loss {loss}, seed {seed}: false death");
                 net.nodes[0] = None;
                 took.push(net.until_agreed(ms(5_000)));
-                assert_eq!(net.downs(), size - 1, "{size} nodes, loss {loss}, seed {seed}: only the dead one");
+                assert_eq!(
+                    net.downs(),
+                    size - 1,
+                    "{size} nodes, loss {loss}, seed {seed}: only the dead one"
+                );
             }
             took.sort();
             let (median, worst) = (took[took.len() / 2], took[took.len() - 1]);
@@ -188,10 +192,10 @@ fn e30_a_dead_node_is_noticed_in_time_and_no_other() {
 }
 
 #[test]
-fn no_false_death_at_20_percent_loss_in_ten_node_minutes() {
+fn no_false_death_at_20_percent_loss_in_twenty_node_minutes() {
     for size in [2, 3, 5] {
         let mut net = Net::new(size, 0.2, 99);
-        net.run_for(ms(200_000));
+        net.run_for(ms(120_000));
         assert_eq!((net.downs(), net.agrees()), (0, true), "{size} nodes");
     }
 }
@@ -199,7 +203,7 @@ fn no_false_death_at_20_percent_loss_in_ten_node_minutes() {
 #[test]
 fn l4_two_sides_that_gave_each_other_up_meet_again() {
     for (size, side) in [(2, vec![0]), (3, vec![0]), (10, vec![0, 1, 2, 3])] {
-        for seed in 0..5 {
+        for seed in 0..2 {
             let mut net = Net::new(size, 0.01, seed);
             net.run_for(ms(10_000));
             net.sides = Some(side.iter().copied().collect());

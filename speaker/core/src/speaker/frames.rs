@@ -102,7 +102,8 @@ impl Speaker {
         if before == after {
             return;
         }
-        let usable: BTreeMap<InterfaceId, MacAddr> = after.into_iter().map(|(id, _, mac)| (id, mac)).collect();
+        let usable: BTreeMap<InterfaceId, MacAddr> =
+            after.into_iter().map(|(id, _, mac)| (id, mac)).collect();
         self.gratuitous.set_interfaces(&usable);
         let addresses: Vec<IpAddr> = self.announcements.addresses().collect();
         for address in addresses {
@@ -119,9 +120,11 @@ impl Speaker {
     /// Announces `address` wherever it is to be announced now, and nowhere else.
     pub(super) fn retarget(&mut self, now: Time, address: IpAddr) {
         let targets: BTreeSet<InterfaceId> = match self.announcements.interfaces(address) {
-            Some(set) => {
-                self.usable_interfaces().filter(|(_, name, _)| set.contains(name)).map(|(id, ..)| id).collect()
-            }
+            Some(set) => self
+                .usable_interfaces()
+                .filter(|(_, name, _)| set.contains(name))
+                .map(|(id, ..)| id)
+                .collect(),
             None => BTreeSet::new(),
         };
         if let IpAddr::V4(address) = address {

@@ -16,7 +16,7 @@ mod together;
 
 const ETH0: InterfaceId = InterfaceId(2);
 const CLIENT_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x99]);
-const CLIENT: Ipv4Addr = Ipv4Addr::new(172, 16, 16, 9);
+const CLIENT: Ipv4Addr = Ipv4Addr::new(172, 16, 17, 9);
 
 fn at(millis: u64) -> Time {
     Time::from_micros(millis * 1_000)
@@ -170,11 +170,13 @@ fn drain(speaker: &mut Speaker) -> Vec<Effect> {
 }
 
 fn notices(effects: &[Effect]) -> Vec<&Notice> {
-    let notice = |effect| match effect {
-        &Effect::Notice(ref notice) => Some(notice),
-        _ => None,
-    };
-    effects.iter().filter_map(notice).collect()
+    let mut notices = Vec::new();
+    for effect in effects {
+        if let Effect::Notice(notice) = effect {
+            notices.push(notice);
+        }
+    }
+    notices
 }
 
 fn frames(effects: &[Effect]) -> Vec<Packet> {

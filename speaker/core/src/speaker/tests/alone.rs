@@ -23,11 +23,8 @@ fn d9a_d53_f30_a_service_is_announced_and_answered() {
     let mut speaker = single(&[web()]);
     let effects = drain(&mut speaker);
     assert_eq!(announced(&speaker), [("web", vip(101).into())]);
-    let expected = Notice::Announced {
-        service: key("web"),
-        address: vip(101).into(),
-        candidates: vec![name(0)],
-    };
+    let expected =
+        Notice::Announced { service: key("web"), address: vip(101).into(), candidates: vec![name(0)] };
     assert!(notices(&effects).contains(&&expected), "{effects:?}");
     let event = Effect::Event {
         service: key("web"),
@@ -412,4 +409,51 @@ fn t1_random_frames_and_datagrams_never_panic() {
         drain(&mut speaker);
     }
     assert!(speaker.askers.recent(at(3_000), vip(101), ETH0).count() <= crate::askers::MAX_PER_ADDRESS);
+}
+
+#[test]
+#[allow(clippy::print_stderr)]
+fn zz_perf() {
+    use std::time::Instant;
+    let ip = |number: u32| IpAddr::from(Ipv4Addr::from(0x0a00_0000 + number));
+    let many: Vec<Service> = (0..10_000).map(|number| service(&format!("s{number}"), &[ip(number)])).collect();
+    let mut speaker = Speaker::new(without_membership(0));
+    let t = Instant::now();
+    tell(&mut speaker, at(0), 0, 10, &many);
+    eprintln!("tell {:?}, announced {}", t.elapsed(), speaker.announced().count());
+    let t = Instant::now();
+    speaker.owners.candidates_changed();
+    speaker.work.election = true;
+    speaker.conclude(at(1));
+    eprintln!("election, nothing changed {:?}", t.elapsed());
+    let mut n: Vec<Node> = (0..10).map(node).collect();
+    n.remove(9);
+    let t = Instant::now();
+    speaker.cluster.set_nodes(n);
+    speaker.owners.candidates_changed();
+    speaker.work.election = true;
+    speaker.conclude(at(1));
+    eprintln!("election, one less {:?}", t.elapsed());
+    let t = Instant::now();
+    speaker.cluster.set_nodes((0..10).map(node).collect());
+    speaker.owners.candidates_changed();
+    speaker.work.election = true;
+    speaker.conclude(at(1));
+    eprintln!("election, one more {:?}", t.elapsed());
+    let t = Instant::now();
+    speaker.work.all = true;
+    speaker.conclude(at(1));
+    eprintln!("check all {:?}", t.elapsed());
+    drain(&mut speaker);
+    let first = speaker.announced().next().expect("one").address;
+    for target in [first, ip(20_000)] {
+        let IpAddr::V4(target) = target else { panic!() };
+        let bytes = request(target);
+        let t = Instant::now();
+        for i in 0..200_000u64 {
+            speaker.handle(at(2) + Duration::from_micros(i * 50), Input::Frame { interface: ETH0, bytes: &bytes });
+            while speaker.poll_effect().is_some() {}
+        }
+        eprintln!("frame {:?}", t.elapsed() / 200_000);
+    }
 }

@@ -78,7 +78,8 @@ impl Lan {
     fn run_until(&mut self, end: Time) {
         loop {
             let timers = self.speakers.iter().enumerate();
-            let timer = timers.filter_map(|(node, speaker)| Some((speaker.as_ref()?.poll_timeout()?, node))).min();
+            let timer =
+                timers.filter_map(|(node, speaker)| Some((speaker.as_ref()?.poll_timeout()?, node))).min();
             let packet = self.flying.front().map(|(due, ..)| *due);
             let next = timer.map(|(due, _)| due).into_iter().chain(packet).min();
             let Some(next) = next.filter(|next| *next <= end) else { break };
