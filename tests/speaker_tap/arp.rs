@@ -40,13 +40,15 @@ pub(crate) fn announced(frames: &[Vec<u8>], address: Ipv4Addr) -> Option<Etherne
 /// The sender of an ARP frame, and which kind it is.
 struct Sender {
     operation: ArpOperation,
+    to: EthernetAddress,
     mac: EthernetAddress,
     address: Ipv4Addr,
 }
 
 impl Sender {
+    /// A broadcast reply is an announcement and answers nobody.
     fn is_reply_for(&self, address: Ipv4Addr) -> bool {
-        self.operation == ArpOperation::Reply && self.address == address
+        self.operation == ArpOperation::Reply && self.to == ASKER.0 && self.address == address
     }
 }
 
@@ -57,9 +59,12 @@ fn read(frame: &[u8]) -> Option<Sender> {
     }
     let packet = ArpPacket::new_checked(frame.payload()).ok()?;
     match ArpRepr::parse(&packet).ok()? {
-        ArpRepr::EthernetIpv4 { operation, source_hardware_addr, source_protocol_addr, .. } => {
-            Some(Sender { operation, mac: source_hardware_addr, address: source_protocol_addr })
-        }
+        ArpRepr::EthernetIpv4 { operation, source_hardware_addr, source_protocol_addr, .. } => Some(Sender {
+            operation,
+            to: frame.dst_addr(),
+            mac: source_hardware_addr,
+            address: source_protocol_addr,
+        }),
         _ => None,
     }
 }

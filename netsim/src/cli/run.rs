@@ -75,7 +75,7 @@ fn write_files(
         file.flush()?;
     }
     if let Some(path) = &args.report {
-        let page = report::page(scenario, world.timeline(), outcome);
+        let page = report::page(scenario, world, outcome);
         let mut file = create(path)?;
         file.write_all(page.as_bytes())?;
         file.flush()?;

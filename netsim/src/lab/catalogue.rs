@@ -146,11 +146,12 @@ fn partition_heal() -> Scenario {
 fn quiet() -> Scenario {
     let mut scenario =
         Scenario::new("quiet", "one minute without any fault but 5 % loss; no address may move")
-            .step(5000, 0, Action::Wait)
-            .step(65_000, 0, Action::Wait);
+            .step(11_000, 0, Action::Wait)
+            .step(71_000, 0, Action::Wait);
     scenario.link = Link::with_loss(5);
-    // A node that boots unheard claims what is its own alone; that is over by now.
-    scenario.services_at = Duration::from_secs(4);
+    // At this loss a kernel may need several seconds for its first ARP, and a
+    // node that boots unheard believes that it is alone. That is over by now.
+    scenario.services_at = Duration::from_secs(10);
     scenario.ask_every = Duration::from_millis(500);
     scenario.fetch_every = Duration::ZERO;
     scenario.settle = Duration::from_secs(1);

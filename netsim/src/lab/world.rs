@@ -439,6 +439,23 @@ impl World {
         &self.timeline
     }
 
+    /// The clients, the measured one first, the router last.
+    #[must_use]
+    pub fn clients(&self) -> &[Client] {
+        &self.clients
+    }
+
+    /// The names of the nodes.
+    pub fn node_names(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().map(|node| node.name().as_str())
+    }
+
+    /// When the first step of the scenario was done.
+    #[must_use]
+    pub const fn first_fault(&self) -> Option<Time> {
+        self.first_fault
+    }
+
     /// The switch, to record what goes over it.
     pub const fn switch_mut(&mut self) -> &mut Switch {
         &mut self.switch

@@ -38,6 +38,9 @@ pub(crate) struct Owners {
     versions: u64,
 }
 
+/// The version of no list.
+const OUTDATED: u64 = 0;
+
 /// The last answer for a Service.
 #[derive(Debug)]
 struct Known {
@@ -71,29 +74,31 @@ impl Owners {
         service: &ServiceKey,
         eligible: &Eligible,
         find: impl FnOnce(&Matching) -> Vec<Candidate>,
-    ) -> Option<NodeName> {
+    ) -> Option<&NodeName> {
         let address = *eligible.addresses.first()?;
         let list = self.list(&eligible.matching, find);
+        if !self.known.contains_key(service) {
+            let unknown = Known { address, version: OUTDATED, first: None };
+            self.known.insert(service.clone(), unknown);
+        }
+        let known = self.known.get_mut(service)?;
+        let same = known.address == address;
+        let unharmed = known
+            .first
+            .as_ref()
+            .filter(|(owner, _)| list.previous != OUTDATED && !list.lost.contains(&owner.node));
         if eligible.only_on.is_some() {
             // Few endpoints, and they come and go by themselves: nothing is kept.
-            self.known.remove(service);
-            let candidates = local(&list.candidates, eligible);
-            return first(candidates.iter(), address).map(|(candidate, _)| candidate.node);
+            let first = first(local(&list.candidates, eligible).iter(), address);
+            *known = Known { address, version: OUTDATED, first };
+        } else if let (true, Some((_, standing))) = (same && known.version == list.previous, unharmed) {
+            let best = first(list.gained.iter(), address).filter(|(_, gained)| gained < standing);
+            known.first = best.or(known.first.take());
+            known.version = list.version;
+        } else if !same || known.version != list.version {
+            *known = Known { address, version: list.version, first: first(list.candidates.iter(), address) };
         }
-        let known = self.known.remove(service).filter(|known| known.address == address);
-        let first = match known {
-            Some(known) if known.version == list.version => known.first,
-            Some(Known { version, first: Some((owner, standing)), .. })
-                if version == list.previous && !list.lost.contains(&owner.node) =>
-            {
-                let best = first(list.gained.iter(), address).filter(|(_, gained)| *gained < standing);
-                Some(best.unwrap_or((owner, standing)))
-            }
-            _ => first(list.candidates.iter(), address),
-        };
-        let owner = first.as_ref().map(|(candidate, _)| candidate.node.clone());
-        self.known.insert(service.clone(), Known { address, version: list.version, first });
-        owner
+        known.first.as_ref().map(|(candidate, _)| &candidate.node)
     }
 
     /// All candidates of a Service, in no order that matters.
@@ -133,7 +138,7 @@ impl Owners {
         let after: BTreeSet<&Candidate> = candidates.iter().collect();
         let list = Arc::new(CandidateList {
             version: self.versions,
-            previous: old.map_or(0, |old| old.version),
+            previous: old.map_or(OUTDATED, |old| old.version),
             gained: after.difference(&before).map(|candidate| (*candidate).clone()).collect(),
             lost: before.difference(&after).map(|candidate| candidate.node.clone()).collect(),
             candidates,
@@ -197,7 +202,7 @@ mod tests {
                 let service = ServiceKey::new("default", number.to_string());
                 let found = owners.owner(&service, &eligible(number), |_| candidates.clone());
                 let expected = election::order(&candidates, IpAddr::V4(number.into())).into_iter().next();
-                assert_eq!(found, expected, "round {round}, Service {number}");
+                assert_eq!(found, expected.as_ref(), "round {round}, Service {number}");
             }
         }
     }

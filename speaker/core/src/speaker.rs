@@ -12,7 +12,7 @@ use crate::askers::Askers;
 use crate::cluster::Cluster;
 use crate::counters::Counters;
 use crate::effect::{Effect, Notice, WithdrawReason};
-use crate::eligibility::{Electorate, Eligible};
+use crate::eligibility::Eligible;
 use crate::gate::Gate;
 use crate::gratuitous::Gratuitous;
 use crate::handover::Handover;
@@ -397,14 +397,6 @@ impl Speaker {
             if let IpAddr::V4(address) = address {
                 self.gratuitous.remind(now, address, &self.askers);
             }
-        }
-    }
-
-    fn electorate(&self) -> Electorate<'_> {
-        Electorate {
-            nodes: self.cluster.nodes(),
-            alive: self.membership.as_ref().map(Membership::alive),
-            ignore_exclude_label: self.settings.ignore_exclude_label,
         }
     }
 

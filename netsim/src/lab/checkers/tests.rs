@@ -1,0 +1,2 @@
+//! Tests of the checkers: each must be able to fail.
+

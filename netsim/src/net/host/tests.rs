@@ -1,3 +1,5 @@
+//! Tests of hosts: they resolve, ask, answer and follow a moved address.
+
 use super::*;
 use crate::net::ethernet_host::EthernetHost;
 use crate::net::faults::Faults;

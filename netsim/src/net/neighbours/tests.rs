@@ -1,3 +1,5 @@
+//! Tests of the neighbour models beyond the table of rows.
+
 use super::*;
 use crate::net::frame::{self, Arp};
 use smoltcp::wire::{ArpOperation, Icmpv6Packet, Ipv6Packet, NdiscNeighborFlags, NdiscRepr};

@@ -1,3 +1,5 @@
+//! Tests of the patch bay without TAP devices.
+
 use super::*;
 use crate::net::host::HostSettings;
 use crate::net::stack::Pong;

@@ -1,3 +1,5 @@
+//! Tests of the switch: learning, ageing, faults, determinism.
+
 use super::*;
 use crate::net::faults::{Bursts, Chance, Faults};
 use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;

@@ -1,3 +1,5 @@
+//! Tests of the election (D20 to D24).
+
 use super::*;
 
 fn candidates(names: &[&str], scores: &[u64]) -> Vec<Candidate> {

@@ -1,3 +1,5 @@
+//! Tests of who may announce (D4 to D15, D41).
+
 use super::*;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use metallb_api::annotations::{ALLOW_SHARED_IP, Annotations, DEPRECATED_PREFIX};

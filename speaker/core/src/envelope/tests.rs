@@ -1,3 +1,5 @@
+//! Tests of the envelope: wrong keys, replays, truncation.
+
 use super::*;
 use crate::random::stream;
 

@@ -1,3 +1,5 @@
+//! Tests of the announcement schedule and its pacing.
+
 use super::*;
 use crate::askers::Asker;
 use crate::random::stream;

@@ -5,11 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use metallb_api::{NodeName, ServiceKey, Time};
 
-use super::{Speaker, Work};
+use super::{Settings, Speaker, Work};
 use crate::announcements::{Announced, InterfaceSet};
+use crate::cluster::Cluster;
 use crate::effect::{Effect, EventReason, Notice, WithdrawReason};
 use crate::election::{self, Candidate};
-use crate::eligibility::{self, Eligible};
+use crate::eligibility::{self, Electorate, Eligible, Matching};
+use crate::membership::Membership;
 
 /// What is to be done about one Service.
 enum Decision {
@@ -37,7 +39,7 @@ impl Speaker {
             return;
         }
         if election {
-            services.extend(self.checked.keys().cloned());
+            services.extend(self.affected());
         }
         for service in services {
             let decision = self.decide(&service);
@@ -48,7 +50,8 @@ impl Speaker {
     /// The candidates of a Service, in no order that matters.
     pub(super) fn candidates_of(&self, service: &ServiceKey) -> Cow<'_, [Candidate]> {
         let Some(Ok(eligible)) = self.checked.get(service) else { return Cow::Borrowed(&[]) };
-        let (electorate, config) = (self.electorate(), self.cluster.config());
+        let config = self.cluster.config();
+        let electorate = electorate(&self.cluster, self.membership.as_ref(), &self.settings);
         self.owners.candidates(eligible, |matching| eligibility::candidates(electorate, matching, config))
     }
 
@@ -90,6 +93,24 @@ impl Speaker {
         }
     }
 
+    /// The Services that an election may change something about: those that are
+    /// announced, or would be but for D44, and those that this node owns. Of ten thousand others nothing
+    /// is copied.
+    fn affected(&mut self) -> Vec<ServiceKey> {
+        let config = self.cluster.config();
+        let electorate = electorate(&self.cluster, self.membership.as_ref(), &self.settings);
+        let find = |matching: &Matching| eligibility::candidates(electorate, matching, config);
+        let mut affected = Vec::new();
+        for (key, checked) in &self.checked {
+            let Ok(eligible) = checked else { continue };
+            if self.owners.owner(key, eligible, find) == Some(&self.settings.node) {
+                affected.push(key.clone());
+            }
+        }
+        affected.extend(self.announcements.services().chain(&self.failed).cloned());
+        affected
+    }
+
     fn decide(&mut self, key: &ServiceKey) -> Decision {
         let eligible = match self.checked.get(key) {
             None => return Decision::Withdraw(WithdrawReason::ServiceDeleted, None),
@@ -97,15 +118,11 @@ impl Speaker {
             Some(Ok(eligible)) => eligible,
         };
         let config = self.cluster.config();
-        let electorate = eligibility::Electorate {
-            nodes: self.cluster.nodes(),
-            alive: self.membership.as_ref().map(|membership| membership.alive()),
-            ignore_exclude_label: self.settings.ignore_exclude_label,
-        };
-        let find = |matching: &eligibility::Matching| eligibility::candidates(electorate, matching, config);
+        let electorate = electorate(&self.cluster, self.membership.as_ref(), &self.settings);
+        let find = |matching: &Matching| eligibility::candidates(electorate, matching, config);
         let owner = self.owners.owner(key, eligible, find);
-        if owner.as_ref() != Some(&self.settings.node) {
-            return Decision::Withdraw(WithdrawReason::NotOwner, owner);
+        if owner != Some(&self.settings.node) {
+            return Decision::Withdraw(WithdrawReason::NotOwner, owner.cloned());
         }
         let exists = |name: &String| self.interfaces.values().any(|interface| interface.name == *name);
         match &eligible.interfaces {
@@ -197,6 +214,16 @@ impl Speaker {
              it has none of the interfaces that the advertisements name ({names})"
         )
     }
+}
+
+/// Who may take part in elections now.
+fn electorate<'a>(
+    cluster: &'a Cluster,
+    membership: Option<&'a Membership>,
+    settings: &Settings,
+) -> Electorate<'a> {
+    let ignore_exclude_label = settings.ignore_exclude_label;
+    Electorate { nodes: cluster.nodes(), alive: membership.map(Membership::alive), ignore_exclude_label }
 }
 
 fn ipv4(eligible: &Eligible) -> impl Iterator<Item = Ipv4Addr> {

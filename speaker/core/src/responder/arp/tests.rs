@@ -1,3 +1,5 @@
+//! Tests of the ARP responder (D53 to D58).
+
 use super::*;
 use rand::{RngExt, SeedableRng};
 
