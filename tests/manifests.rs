@@ -15,7 +15,7 @@ fn manifests() -> PathBuf {
 }
 
 /// The directories that a user applies.
-const APPLIED: &[&str] = &["base", "overlays/talos"];
+const APPLIED: &[&str] = &["base", "overlays/talos", "overlays/talos-reserved"];
 
 /// The objects in a file.
 fn objects(path: &Path) -> Vec<Value> {
@@ -37,6 +37,14 @@ struct Kustomization {
     resources: Vec<String>,
     #[serde(default)]
     images: Vec<Image>,
+    #[serde(default)]
+    patches: Vec<PatchFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PatchFile {
+    path: String,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +65,10 @@ fn render(dir: &Path) -> Vec<Value> {
         let path = dir.join(resource);
         rendered.extend(if path.is_dir() { render(&path) } else { objects(&path) });
     }
+    for patch in kustomization.patches.iter().flat_map(|patch| objects(&dir.join(&patch.path))) {
+        let patched = rendered.iter_mut().find(|object| name_of(object) == name_of(&patch));
+        merge(patched.unwrap_or_else(|| panic!("{} is not there to be patched", name_of(&patch))), &patch);
+    }
     for object in &mut rendered {
         if let Some(namespace) = &kustomization.namespace {
             assert_in_namespace(object, namespace);
@@ -64,6 +76,20 @@ fn render(dir: &Path) -> Vec<Value> {
         set_images(object, &kustomization.images);
     }
     rendered
+}
+
+/// A merge patch (RFC 7396), which is what kustomize does to custom resources.
+fn merge(object: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else {
+        *object = patch.clone();
+        return;
+    };
+    if !object.is_object() {
+        *object = json!({});
+    }
+    for (key, value) in fields {
+        merge(&mut object[key.as_str()], value);
+    }
 }
 
 /// Files stand in the namespace they will be in, so that they can be applied by themselves.
@@ -120,7 +146,9 @@ fn every_file_is_yaml_and_is_used() {
     for file in yaml_files(&manifests()) {
         for object in objects(&file) {
             assert!(object["apiVersion"].is_string() && object["kind"].is_string(), "{}", file.display());
-            for resource in object["resources"].as_array().into_iter().flatten() {
+            let list = |key: &str| object[key].as_array().cloned().unwrap_or_default();
+            let patches = list("patches").into_iter().map(|patch| patch["path"].clone());
+            for resource in list("resources").into_iter().chain(patches) {
                 let path = file.with_file_name(resource.as_str().unwrap_or_default());
                 let path = path.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
                 used.insert(if path.is_dir() { path.join("kustomization.yaml") } else { path });
@@ -223,6 +251,50 @@ fn the_address_plan_of_talos() {
     let config = config::check(&resources, &Config::default()).config;
     let inside = (0..=255_u8).filter(|host| config.pool_of(&[[172, 16, 16, *host].into()]).is_some());
     assert_eq!(inside.collect::<Vec<_>>(), (101..=120).collect::<Vec<u8>>());
+}
+
+/// What docs/reservations.md promises of the overlay, with Services as Helm and Envoy Gateway make them.
+#[test]
+fn the_reservations_of_talos() {
+    let mut rendered = render(&manifests().join("overlays/talos-reserved"));
+    let service = |namespace: &str, name: &str, labels: Value| {
+        let object = json!({ "metadata": { "namespace": namespace, "name": name, "labels": labels } });
+        let object: k8s_openapi::api::core::v1::Service =
+            serde_json::from_value(object).expect("it is a Service");
+        metallb_api::Service::from(&object)
+    };
+    let owned_by = |gateway: &str| {
+        json!({
+            "gateway.envoyproxy.io/owning-gateway-namespace": "envoy-gateway-system",
+            "gateway.envoyproxy.io/owning-gateway-name": gateway,
+        })
+    };
+    let traefik = service("traefik", "traefik", json!({}));
+    let web = service("envoy-gateway-system", "envoy-web-3f2a", owned_by("web"));
+    let api = service("envoy-gateway-system", "envoy-api-77c1", owned_by("api"));
+    let nginx = service("default", "nginx", json!({}));
+
+    // As it stands, and when someone widens the pool.
+    for (addresses, first) in [(Value::Null, 101_u8), (json!(["172.16.16.0/24"]), 0)] {
+        let pool = rendered.iter_mut().find(|object| object["kind"] == json!("IPAddressPool"));
+        let pool = pool.expect("the overlay has a pool");
+        if !addresses.is_null() {
+            pool["spec"]["addresses"] = addresses;
+        }
+        let mut resources = Resources::default();
+        resources.read(Kind::IPAddressPool, pool);
+        let config = config::check(&resources, &Config::default()).config;
+        let pool = &config.pools["first-pool"];
+        assert!(pool.contains([172, 16, 16, first].into()), "it is the pool that is meant");
+        let withheld_from = |host: u8, service| pool.withheld([172, 16, 16, host].into(), service).is_some();
+        for (host, free_for) in [(101, &traefik), (102, &web)] {
+            for other in [&traefik, &web, &api, &nginx] {
+                assert_eq!(withheld_from(host, other), other.key != free_for.key, ".{host} {}", other.key);
+            }
+        }
+        assert!(!withheld_from(103, &nginx));
+        assert_eq!(config.pool_of(&[[172, 16, 16, 100].into()]), None, "the API server's address");
+    }
 }
 
 #[test]

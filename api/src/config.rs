@@ -14,9 +14,11 @@ use crate::service::Service;
 mod check;
 pub mod reason;
 mod resources;
+mod set_aside;
 
 pub use check::check;
 pub use resources::{Resources, Undecodable};
+pub use set_aside::{Exclusion, Reservation, SetAside, Withheld};
 
 /// A checked configuration: every value in it is valid because it exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct Pool {
     pub avoid_buggy_ips: bool,
     /// Whom the pool is pinned to, if it is (A15).
     pub allocation: Option<ServiceAllocation>,
+    /// What it does not hand out to just anybody.
+    pub set_aside: SetAside,
 }
 
 /// `spec.serviceAllocation` of a pool (A15 to A19).
@@ -105,7 +109,7 @@ pub struct Checked {
     pub verdicts: Vec<Verdict>,
 }
 
-/// What we say of one object, in its `Ready` condition.
+/// What we say of one object, in its conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// Its kind.
@@ -116,6 +120,20 @@ pub struct Verdict {
     pub generation: i64,
     /// Whether it is in force, or why not.
     pub outcome: Result<(), Problem>,
+    /// Whether what is in force of it has an effect; `None` where nothing is.
+    pub effective: Option<Effective>,
+}
+
+/// Whether an object does something: an advertisement that finds a pool, a pool
+/// that is advertised. Neither makes the object wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// Whether it does.
+    pub holds: bool,
+    /// The condition's reason, one of [`reason`].
+    pub reason: &'static str,
+    /// What it has an effect on, or what is missing.
+    pub message: String,
 }
 
 /// The kinds that have a verdict.
@@ -173,8 +191,8 @@ impl fmt::Display for Problem {
 }
 
 impl Config {
-    /// The pool that contains all of `addresses` (C21), buggy ones excepted
-    /// where the pool avoids them.
+    /// The pool that contains all of `addresses` (C21), excluded ones excepted,
+    /// and buggy ones where the pool avoids them.
     #[must_use]
     pub fn pool_of(&self, addresses: &[IpAddr]) -> Option<&Pool> {
         self.pools.values().find(|pool| addresses.iter().all(|address| pool.may_assign(*address)))
@@ -198,17 +216,31 @@ impl Pool {
         self.ranges.iter().any(|range| range.contains(address))
     }
 
-    /// Whether the address lies in the pool and is not one it avoids (A14).
+    /// Whether the address lies in the pool and is not one it avoids (A14) or
+    /// excludes. It may be reserved: see [`Pool::withheld`].
     #[must_use]
     pub fn may_assign(&self, address: IpAddr) -> bool {
-        self.contains(address) && !(self.avoid_buggy_ips && is_buggy(address))
+        self.contains(address)
+            && !(self.avoid_buggy_ips && is_buggy(address))
+            && self.exclusion_of(address).is_none()
     }
 
     /// How many addresses of `family` it can assign, for counters: saturates
-    /// at `i64::MAX` and leaves out those it avoids (C81, C82).
+    /// at `i64::MAX` and leaves out those it avoids or excludes (C81, C82).
     #[must_use]
     pub fn capacity(&self, family: IpFamily) -> i64 {
-        let ranges = self.ranges.iter().filter(|range| range.family() == family);
+        self.count(&self.assignable(), family)
+    }
+
+    /// How many addresses of `family` it can assign to Services without a
+    /// reservation; counted as in [`Pool::capacity`].
+    #[must_use]
+    pub fn unreserved_capacity(&self, family: IpFamily) -> i64 {
+        self.count(&self.unreserved(), family)
+    }
+
+    fn count(&self, ranges: &[AddressRange], family: IpFamily) -> i64 {
+        let ranges = ranges.iter().filter(|range| range.family() == family);
         ranges.map(|range| range.usable(self.avoid_buggy_ips)).fold(0, i64::saturating_add)
     }
 

@@ -1,6 +1,7 @@
 //! Label selectors, compiled once (A3, B11, B12).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
@@ -95,6 +96,24 @@ impl Selector {
     #[must_use]
     pub fn any_matches(selectors: &[Self], labels: &BTreeMap<String, String>) -> bool {
         selectors.is_empty() || selectors.iter().any(|selector| selector.matches(labels))
+    }
+}
+
+/// As `kubectl` writes it: `app=web,tier in (a, b),!canary`.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Requirement { key, operator }) in self.requirements.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { "," })?;
+            let joined = |values: &BTreeSet<String>| values.iter().cloned().collect::<Vec<_>>().join(", ");
+            match operator {
+                Operator::In(values) if values.len() == 1 => write!(f, "{key}={}", joined(values))?,
+                Operator::In(values) => write!(f, "{key} in ({})", joined(values))?,
+                Operator::NotIn(values) => write!(f, "{key} notin ({})", joined(values))?,
+                Operator::Exists => f.write_str(key)?,
+                Operator::DoesNotExist => write!(f, "!{key}")?,
+            }
+        }
+        Ok(())
     }
 }
 

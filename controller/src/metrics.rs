@@ -102,6 +102,7 @@ mod tests {
             total_ipv6: 60,
             assigned_ipv4: 2,
             assigned_ipv6: 1,
+            exhausted: None,
         });
         let shown = text();
         for line in [

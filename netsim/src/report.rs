@@ -43,7 +43,8 @@ fn head(scenario: &Scenario, outcome: &Outcome) -> String {
     let before = outcome.owner_before.clone().unwrap_or_else(nobody);
     let after = outcome.owner_after.clone().unwrap_or_else(nobody);
     let is_clean = outcome.violations.is_empty();
-    let verdict = if is_clean { "every rule kept".to_owned() } else { format!("{} broken", outcome.violations.len()) };
+    let verdict =
+        if is_clean { "every rule kept".to_owned() } else { format!("{} broken", outcome.violations.len()) };
     let facts = [
         ("outage", format!("{} ms", millis(outcome.outage.duration)), ""),
         ("answers lost", format!("{} of {}", outcome.outage.lost, outcome.outage.asked), ""),

@@ -1,7 +1,7 @@
 //! Drives the core: every input comes in here and every effect leaves from here.
 //!
 //! The loop has an OS thread and a runtime to itself, so that neither a busy
-//! API server nor a slow disk delays an ARP answer. One turn takes at most a
+//! API server nor a slow disk delays an ARP or NDP answer. One turn takes at most a
 //! budget from each source and then looks at the next: a flood of frames starves
 //! neither membership nor Kubernetes, nor the other way round.
 
@@ -13,15 +13,18 @@ use std::time::Duration;
 
 use metallb_api::{ServiceKey, Time};
 use metallb_shell::{Clock, Shutdown};
+use socket2::Socket;
 use speaker_core::{Counters, Effect, Input, NotReady, Settings, Speaker};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::frames::{FrameCounts, Frames};
 use crate::gossip::{self, BindError, DatagramCounts, Gossip};
+use crate::groups::{self, GroupCounts, Groups};
 use crate::sys::packet::PacketSocket;
 
-/// Frames taken in one turn: some hundred microseconds of work.
+/// Frames taken from one packet socket in one turn: some hundred microseconds of
+/// work.
 const FRAMES_PER_TURN: u32 = 256;
 /// Datagrams taken in one turn; each costs a decryption of some microseconds.
 const DATAGRAMS_PER_TURN: u32 = 64;
@@ -34,7 +37,12 @@ const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Sockets {
     /// ARP on all interfaces.
-    pub frames: PacketSocket,
+    pub arp: PacketSocket,
+    /// Neighbour discovery on all interfaces.
+    pub ndp: PacketSocket,
+    /// For the groups that solicitations are sent to; `None` if the kernel has no
+    /// IPv6.
+    pub groups: Option<Socket>,
     /// Gossip; `None` without membership (E2).
     pub gossip: Option<std::net::UdpSocket>,
 }
@@ -57,16 +65,21 @@ pub enum OpenError {
 }
 
 impl Sockets {
-    /// Opens the packet socket, and the gossip port if there is to be one.
+    /// Opens the packet sockets, and the gossip port if there is to be one.
     ///
     /// # Errors
     /// [`OpenError`], whose text says what to do.
     pub fn open(gossip: Option<SocketAddr>) -> Result<Self, OpenError> {
-        let frames = PacketSocket::open_arp().map_err(|error| match error.kind() {
+        let refused = |error: io::Error| match error.kind() {
             io::ErrorKind::PermissionDenied => OpenError::NotPermitted,
             _ => OpenError::Packet(error),
-        })?;
-        Ok(Self { frames, gossip: gossip.map(gossip::bind).transpose()? })
+        };
+        Ok(Self {
+            arp: PacketSocket::open_arp().map_err(refused)?,
+            ndp: PacketSocket::open_ndp().map_err(refused)?,
+            groups: groups::open().ok(),
+            gossip: gossip.map(gossip::bind).transpose()?,
+        })
     }
 }
 
@@ -94,6 +107,8 @@ pub struct Summary {
     pub core: Counters,
     /// Frames in and out.
     pub frames: FrameCounts,
+    /// Multicast groups.
+    pub groups: GroupCounts,
     /// Datagrams in and out.
     pub datagrams: DatagramCounts,
     /// Events and notices dropped because nobody took them in time.
@@ -117,14 +132,17 @@ pub fn spawn(
     channels: Channels,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    let (frames, gossip) = {
+    let (arp, ndp, gossip) = {
         let _guard = runtime.enter();
-        (Frames::new(sockets.frames)?, Gossip::new(sockets.gossip)?)
+        (Frames::new(sockets.arp)?, Frames::new(sockets.ndp)?, Gossip::new(sockets.gossip)?)
     };
+    let groups = Groups::start(sockets.groups)?;
     thread::Builder::new().name("event-loop".to_owned()).spawn(move || {
         let mut event_loop = EventLoop {
             speaker: Speaker::new(settings),
-            frames,
+            arp,
+            ndp,
+            groups,
             gossip,
             channels,
             kubernetes_open: true,
@@ -142,7 +160,9 @@ pub fn spawn(
 
 struct EventLoop {
     speaker: Speaker,
-    frames: Frames,
+    arp: Frames,
+    ndp: Frames,
+    groups: Groups,
     gossip: Gossip,
     channels: Channels,
     kubernetes_open: bool,
@@ -199,8 +219,13 @@ impl EventLoop {
         }
         let interfaces = self.take_inputs(|channels| &mut channels.interfaces);
         let kubernetes = self.take_inputs(|channels| &mut channels.kubernetes);
-        let mut frames = FRAMES_PER_TURN;
-        while let Some((interface, bytes)) = self.frames.receive(&mut frames) {
+        let mut arp = FRAMES_PER_TURN;
+        while let Some((interface, bytes)) = self.arp.receive(&mut arp) {
+            self.speaker.handle(self.clock.now(), Input::Frame { interface, bytes });
+            self.drain_effects();
+        }
+        let mut ndp = FRAMES_PER_TURN;
+        while let Some((interface, bytes)) = self.ndp.receive(&mut ndp) {
             self.speaker.handle(self.clock.now(), Input::Frame { interface, bytes });
             self.drain_effects();
         }
@@ -211,7 +236,7 @@ impl EventLoop {
         if self.channels.shutdown.is_ending() {
             self.shut_down();
         }
-        datagrams == 0 || frames == 0 || interfaces == 0 || kubernetes == 0
+        [datagrams, arp, ndp, interfaces, kubernetes].contains(&0)
     }
 
     /// Takes up to [`INPUTS_PER_TURN`] from a channel. What is left of them.
@@ -243,7 +268,10 @@ impl EventLoop {
     fn drain_effects(&mut self) {
         while let Some(effect) = self.speaker.poll_effect() {
             match effect {
-                Effect::SendFrame { interface, bytes } => self.frames.send(interface, &bytes),
+                // Either packet socket sends any frame.
+                Effect::SendFrame { interface, bytes } => self.arp.send(interface, &bytes),
+                Effect::JoinGroup { interface, group } => self.groups.join(interface, group),
+                Effect::LeaveGroup { interface, group } => self.groups.leave(interface, group),
                 Effect::SendDatagram { to, bytes } => self.gossip.send(to, &bytes),
                 Effect::Exit => self.is_over = true,
                 effect @ (Effect::Event { .. } | Effect::Notice(_)) => {
@@ -261,7 +289,8 @@ impl EventLoop {
         let channels = &mut self.channels;
         let wake = tokio::select! {
             result = self.gossip.readable() => result.map_or_else(Wake::Failed, |()| Wake::Ready),
-            result = self.frames.readable() => result.map_or_else(Wake::Failed, |()| Wake::Ready),
+            result = self.arp.readable() => result.map_or_else(Wake::Failed, |()| Wake::Ready),
+            result = self.ndp.readable() => result.map_or_else(Wake::Failed, |()| Wake::Ready),
             () = sleep_until(timeout) => Wake::Ready,
             // So that /metrics is never older than this on a silent network.
             () = tokio::time::sleep(SUMMARY_INTERVAL) => Wake::Ready,
@@ -291,7 +320,8 @@ impl EventLoop {
     fn summary(&self) -> Summary {
         Summary {
             core: self.speaker.counters().clone(),
-            frames: self.frames.counts(),
+            frames: self.arp.counts() + self.ndp.counts(),
+            groups: self.groups.counts(),
             datagrams: self.gossip.counts(),
             effects_dropped: self.effects_dropped,
             turns: self.turns,

@@ -2,6 +2,7 @@
 //! without copying, counts what could not be sent.
 
 use std::io;
+use std::ops::Add;
 
 use speaker_core::InterfaceId;
 use tokio::io::Interest;
@@ -32,7 +33,23 @@ pub struct FrameCounts {
     pub not_sent_other: u64,
 }
 
-/// The packet socket, registered with the runtime that reads it.
+impl Add for FrameCounts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            received: self.received + other.received,
+            overheard: self.overheard + other.overheard,
+            receive_errors: self.receive_errors + other.receive_errors,
+            sent: self.sent + other.sent,
+            not_sent_interface_down: self.not_sent_interface_down + other.not_sent_interface_down,
+            not_sent_queue_full: self.not_sent_queue_full + other.not_sent_queue_full,
+            not_sent_other: self.not_sent_other + other.not_sent_other,
+        }
+    }
+}
+
+/// A packet socket, registered with the runtime that reads it.
 #[derive(Debug)]
 pub struct Frames {
     socket: AsyncFd<PacketSocket>,

@@ -85,7 +85,12 @@ impl Gossip {
     /// If the runtime's poller does not take it.
     pub fn new(socket: Option<std::net::UdpSocket>) -> io::Result<Self> {
         let socket = socket.map(UdpSocket::from_std).transpose()?;
-        Ok(Self { socket, buffer: vec![0; BUFFER], heard: BTreeMap::new(), counts: DatagramCounts::default() })
+        Ok(Self {
+            socket,
+            buffer: vec![0; BUFFER],
+            heard: BTreeMap::new(),
+            counts: DatagramCounts::default(),
+        })
     }
 
     /// Waits until there may be a datagram; for ever without a socket. Safe to

@@ -87,7 +87,11 @@ async fn take(mut effects: mpsc::Receiver<Effect>, events: Events, metrics: Clie
                 notices::log(&notice);
             }
             // The event loop keeps these to itself.
-            Effect::SendFrame { .. } | Effect::SendDatagram { .. } | Effect::Exit => {}
+            Effect::SendFrame { .. }
+            | Effect::SendDatagram { .. }
+            | Effect::JoinGroup { .. }
+            | Effect::LeaveGroup { .. }
+            | Effect::Exit => {}
         }
     }
 }

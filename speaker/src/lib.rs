@@ -6,6 +6,7 @@ pub mod event_loop;
 pub mod exclude;
 pub mod frames;
 pub mod gossip;
+pub mod groups;
 pub mod interfaces;
 pub mod kube;
 pub mod metrics;

@@ -23,6 +23,8 @@ struct Metrics {
     frames_unsent: IntCounterVec,
     frames_received: IntCounter,
     frames_sent: IntCounter,
+    groups: IntGauge,
+    group_failures: IntCounter,
     gossip_rejected: IntCounterVec,
     gossip_received: IntCounter,
     gossip_sent: IntCounter,
@@ -120,11 +122,20 @@ impl Metrics {
             ),
             frames_received: counter(
                 "metallb_speaker_frames_received_total",
-                "Frames read from the packet socket",
+                "Frames read from the packet sockets",
             ),
             frames_sent: counter(
                 "metallb_speaker_frames_sent_total",
                 "Frames that the kernel took for sending",
+            ),
+            groups: IntGauge::new(
+                "metallb_speaker_multicast_groups",
+                "Multicast groups joined for IPv6 neighbour discovery, counted by interface",
+            )
+            .expect("the name is a valid one"),
+            group_failures: counter(
+                "metallb_speaker_multicast_join_failures_total",
+                "Times that the kernel refused to join a multicast group; it is asked again",
             ),
             gossip_rejected: counters(
                 "metallb_speaker_gossip_rejected_total",
@@ -180,6 +191,8 @@ impl Metrics {
         raise_label(&self.frames_unsent, "other", summary.frames.not_sent_other);
         raise(&self.frames_received, summary.frames.received);
         raise(&self.frames_sent, summary.frames.sent);
+        self.groups.set(i64::try_from(summary.groups.joined).unwrap_or(i64::MAX));
+        raise(&self.group_failures, summary.groups.failures);
         for (reason, count) in &core.gossip_rejections {
             raise_label(&self.gossip_rejected, reason.as_str(), *count);
         }
@@ -191,7 +204,7 @@ impl Metrics {
         raise(&self.notices_dropped, summary.effects_dropped);
     }
 
-    fn parts(&self) -> [&dyn Collector; 18] {
+    fn parts(&self) -> [&dyn Collector; 20] {
         [
             &self.metallb.announced,
             &self.metallb.requests,
@@ -204,6 +217,8 @@ impl Metrics {
             &self.frames_unsent,
             &self.frames_received,
             &self.frames_sent,
+            &self.groups,
+            &self.group_failures,
             &self.gossip_rejected,
             &self.gossip_received,
             &self.gossip_sent,

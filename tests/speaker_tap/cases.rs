@@ -33,7 +33,7 @@ pub(crate) const ALL: &[Case] = &[
 
 /// From the death of the owner to the other's announcement in a client's table: detection takes about 1.7 s
 /// (the membership profile), at the worst 2.9 s; the rest is for a busy machine.
-const TAKEOVER: Duration = Duration::from_secs(4);
+pub(crate) const TAKEOVER: Duration = Duration::from_secs(4);
 
 /// The address resolves to its owner; traffic flows; what is not assigned stays silent.
 fn resolution(lan: &mut Lan) {
@@ -199,7 +199,7 @@ fn steady_requests(lan: &Lan, owner: usize) -> Requests {
 }
 
 /// Says what was measured; a bound that is only kept tells nobody how close it was.
-fn measured(what: &str) {
+pub(crate) fn measured(what: &str) {
     let _ = writeln!(io::stderr(), "    {what}");
 }
 

@@ -21,6 +21,8 @@ use crate::objects::{self, VIP};
 
 const WK01: (&str, Ipv4Addr) = ("wk01", Ipv4Addr::new(172, 16, 16, 11));
 const WK02: (&str, Ipv4Addr) = ("wk02", Ipv4Addr::new(172, 16, 16, 12));
+/// The nodes of the cluster.
+pub(crate) const MEMBERS: [(&str, Ipv4Addr); 2] = [WK01, WK02];
 const ROUTER: Ipv4Addr = Ipv4Addr::new(172, 16, 16, 1);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(172, 16, 16, 50);
 
@@ -70,14 +72,14 @@ impl Lan {
         );
         let client = bay.connect_station("client", Host::new(settings), WireSettings::default())?;
         let test = bay.connect_nothing("test", WireSettings::default())?;
-        let nodes = [WK01, WK02].map(|(name, address)| Node::start(&bay, name, address));
+        let nodes = MEMBERS.map(|(name, address)| Node::start(&bay, name, address));
         Ok(Self { nodes: nodes.into_iter().collect::<Result<_, _>>()?, bay, router, client, test })
     }
 
     /// Tells the speakers of the cluster and waits until they know each other and one of them answers.
     fn form(&mut self) {
         for node in &mut self.nodes {
-            node.speaker.tell(&objects::cluster(&[WK01, WK02]));
+            node.speaker.tell(&objects::cluster(&MEMBERS));
         }
         for node in &self.nodes {
             let other = if node.name == WK01.0 { WK02.0 } else { WK01.0 };

@@ -8,6 +8,7 @@
 mod arp;
 mod cases;
 mod lan;
+mod ndp;
 mod node;
 mod objects;
 mod requests;
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
     {
         return exit;
     }
-    let trials = cases::ALL.iter().map(|(name, case)| {
+    let trials = cases::ALL.iter().chain(ndp::ALL).map(|(name, case)| {
         Trial::test(*name, move || {
             lan::with_lan(name, case);
             Ok(())

@@ -1,23 +1,27 @@
 //! What the fuzz targets call, with the rules that must hold whatever comes in.
 //! `cargo test` runs the same functions over `fuzz/corpus` and seeded random bytes.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use metallb_api::address::{AddressRange, number};
-use metallb_api::config::Resources;
-use metallb_api::crd::{IPAddressPool, IPAddressPoolSpec, L2Advertisement, L2AdvertisementSpec};
-use metallb_api::endpoints::Endpoint;
-use metallb_api::service::{FamilyPolicy, Ingress, TrafficPolicy};
-use metallb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey, Time};
-use speaker_core::{Effect, Input, Interface, InterfaceId, MacAddr, Peer, Settings, Speaker};
+use metallb_api::{NodeName, Time};
+use speaker_core::{Effect, Input, MacAddr, Settings, Speaker};
 
-/// The one address that the speaker under test owns.
+use crate::inputs::{NIC, cluster, nic};
+
+/// The addresses that the speaker under test owns.
 const ASSIGNED: Ipv4Addr = Ipv4Addr::new(172, 16, 16, 101);
+const ASSIGNED6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x101);
 const OWN: Ipv4Addr = Ipv4Addr::new(172, 16, 16, 11);
-const NIC: InterfaceId = InterfaceId(2);
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 11]);
 /// Offsets in an Ethernet frame that carries ARP (RFC 826).
 const SENDER_IP: std::ops::Range<usize> = 28..32;
+/// Offsets in an Ethernet frame that carries neighbour discovery (RFC 8200, RFC 4861).
+const SOURCE_IPV6: std::ops::Range<usize> = 22..38;
+const TARGET_IPV6: std::ops::Range<usize> = 62..78;
+const NDP_TYPE: usize = 54;
+/// An advertisement with its one option.
+const NDP_FRAME: usize = 86;
 /// The shortest Ethernet frame, without checksum.
 const MIN_FRAME: usize = 60;
 /// No ARP message is longer than this, padding included.
@@ -30,21 +34,49 @@ const MAX_FRAME: usize = 1514;
 /// # Panics
 /// If a rule is broken: that is what a fuzzer looks for.
 pub fn arp_responder(data: &[u8]) {
+    answer(data, |bytes| {
+        if bytes[12..14] == [8, 6] {
+            assert_eq!(bytes[SENDER_IP], ASSIGNED.octets(), "S4: speaks for an address nobody assigned");
+        }
+    });
+}
+
+/// The same for frames of neighbour discovery: spoken for is only the assigned
+/// address, as IPv6 source, and in an advertisement as the target; hop limit 255.
+///
+/// # Panics
+/// If a rule is broken.
+pub fn ndp_responder(data: &[u8]) {
+    answer(data, |bytes| {
+        if bytes[12..14] == [0x86, 0xdd] {
+            assert_eq!(bytes.len(), NDP_FRAME, "S13: larger than what asks for it");
+            assert_eq!(bytes[SOURCE_IPV6], ASSIGNED6.octets(), "S4: speaks as an address nobody assigned");
+            assert_eq!(bytes[21], 255, "no router may have passed it on");
+            assert_eq!(bytes[80..86], MAC.0, "S5: link-layer option");
+            let is_advertisement = bytes[NDP_TYPE] == 136;
+            assert!(!is_advertisement || bytes[TARGET_IPV6] == ASSIGNED6.octets(), "S4: advertises another");
+        }
+    });
+}
+
+/// Gives a speaker each frame of `data`, and each frame it sends to `check`. What goes to one station is an answer, and
+/// there is one at most.
+fn answer(data: &[u8], check: impl Fn(&[u8])) {
     let mut speaker = owner();
     let mut now = Time::from_micros(60_000_000);
     for frame in frames(data) {
         now += std::time::Duration::from_millis(1);
         speaker.handle(now, Input::Frame { interface: NIC, bytes: frame });
-        let mut replies = 0;
+        let mut sent = 0;
         while let Some(effect) = speaker.poll_effect() {
             let Effect::SendFrame { interface, bytes } = effect else { continue };
             assert_eq!(interface, NIC, "answered on another interface");
             assert!((MIN_FRAME..=MAX_FRAME).contains(&bytes.len()), "a frame of {} bytes", bytes.len());
             assert_eq!(bytes[6..12], MAC.0, "S5: Ethernet source");
-            assert_eq!(bytes[SENDER_IP], ASSIGNED.octets(), "S4: speaks for an address nobody assigned");
-            replies += usize::from(bytes[0] & 1 == 0);
+            check(&bytes);
+            sent += 1;
         }
-        assert!(replies <= 1, "S13: {replies} answers to one frame");
+        assert!(sent <= 1, "S13: {sent} answers to one frame");
     }
 }
 
@@ -102,11 +134,13 @@ fn frames(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// A speaker alone on its node, which therefore owns [`ASSIGNED`].
+/// A speaker alone on its node, which therefore owns both addresses.
 fn owner() -> Speaker {
     let mut speaker = speaker(None);
     let now = Time::from_micros(1_000_000);
-    for input in cluster() {
+    let links = nic(MAC, &[(OWN.into(), 24)]);
+    let kubernetes = cluster(&[("wk01", IpAddr::V4(OWN))], &[ASSIGNED.into(), ASSIGNED6.into()]);
+    for input in std::iter::once(links).chain(kubernetes) {
         speaker.handle(now, input);
         drain(&mut speaker);
     }
@@ -117,7 +151,7 @@ fn owner() -> Speaker {
     }
     assert_eq!(
         speaker.announced().count(),
-        1,
+        2,
         "the speaker under test owns nothing: the rules would test nothing"
     );
     speaker
@@ -140,65 +174,4 @@ fn drain(speaker: &mut Speaker) -> usize {
     std::iter::from_fn(|| speaker.poll_effect())
         .filter(|effect| matches!(effect, Effect::SendDatagram { .. }))
         .count()
-}
-
-/// The least a speaker must be told to own an address.
-fn cluster() -> Vec<Input<'static>> {
-    let node = NodeName::from("wk01");
-    let key = ServiceKey::new("default", "nginx");
-    let pool = IPAddressPoolSpec {
-        addresses: vec!["172.16.16.101-172.16.16.120".to_owned()],
-        auto_assign: true,
-        ..IPAddressPoolSpec::default()
-    };
-    let service = Service {
-        key: key.clone(),
-        uid: "1".to_owned(),
-        resource_version: "1".to_owned(),
-        is_load_balancer: true,
-        load_balancer_class: None,
-        labels: Default::default(),
-        annotations: Default::default(),
-        cluster_ips: vec![Ok(IpAddr::from([10, 96, 0, 10]))],
-        load_balancer_ip: None,
-        primary_family: None,
-        family_policy: FamilyPolicy::SingleStack,
-        traffic_policy: TrafficPolicy::Cluster,
-        selector: Default::default(),
-        ports: Vec::new(),
-        ingress: vec![Ingress::Ip(ASSIGNED.into())],
-    };
-    let slice = EndpointSlice {
-        namespace: "default".to_owned(),
-        name: "nginx-1".to_owned(),
-        service: Some(key),
-        endpoints: vec![Endpoint { node: Some(node.clone()), can_serve: true }],
-    };
-    let nic = Interface {
-        id: NIC,
-        name: "eth0".to_owned(),
-        mac: Some(MAC),
-        addresses: vec![(OWN.into(), 24)],
-        is_up: true,
-        has_carrier: true,
-        can_broadcast: true,
-        no_arp: false,
-        has_master: false,
-    };
-    vec![
-        Input::Interfaces(vec![nic]),
-        Input::Nodes(vec![Node {
-            name: node.clone(),
-            labels: Default::default(),
-            network_unavailable: false,
-        }]),
-        Input::Peers(vec![Peer { node, address: OWN.into() }]),
-        Input::Resources(Resources {
-            pools: vec![IPAddressPool::new("first-pool", pool)],
-            l2_advertisements: vec![L2Advertisement::new("example", L2AdvertisementSpec::default())],
-            ..Resources::default()
-        }),
-        Input::EndpointSlices(vec![slice]),
-        Input::Services(vec![service]),
-    ]
 }

@@ -71,10 +71,22 @@ pub fn interface(name: &str) -> io::Result<(u32, EthernetAddress)> {
 /// # Errors
 /// See [`set_up`].
 pub fn add_address(interface: &str, address: IpAddr, prefix: u8) -> io::Result<()> {
+    put_address(interface, address, prefix, false)
+}
+
+/// The same, but an IPv6 address is taken only if duplicate address detection finds nobody who has it.
+///
+/// # Errors
+/// See [`set_up`].
+pub fn add_address_with_detection(interface: &str, address: IpAddr, prefix: u8) -> io::Result<()> {
+    put_address(interface, address, prefix, true)
+}
+
+fn put_address(interface: &str, address: IpAddr, prefix: u8, is_checked: bool) -> io::Result<()> {
     with_netlink(async |handle| {
         let index = find(&handle, interface).await?.0;
         let mut request = handle.address().add(index, address, prefix);
-        if address.is_ipv6() {
+        if address.is_ipv6() && !is_checked {
             request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         }
         request.execute().await.map_err(io::Error::other)

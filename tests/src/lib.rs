@@ -1,6 +1,7 @@
 //! What several tests need: fuzzed functions, and whatever else is shared.
 
 pub mod fuzzing;
+pub mod inputs;
 pub mod kernel;
 pub mod namespaces;
 pub mod neighbour_rows;

@@ -17,6 +17,8 @@ use crate::selector::{self, Selector};
 use claims::Claims;
 
 mod claims;
+mod effective;
+mod set_aside;
 
 /// Judges every object by itself and beside the others (B1 to B18).
 ///
@@ -52,6 +54,7 @@ pub fn check(resources: &Resources, last: &Config) -> Checked {
             name: object.name.clone(),
             generation: object.generation,
             outcome: Err(problem),
+            effective: None,
         });
     }
     // The text too, for the pair of one name that only files can hold.
@@ -59,7 +62,11 @@ pub fn check(resources: &Resources, last: &Config) -> Checked {
         let text = verdict.outcome.as_ref().err().map(ToString::to_string);
         (verdict.kind, verdict.name.clone(), verdict.generation, text)
     });
-    Checked { config: Config { pools: pools.in_force, advertisements: advertisements.in_force }, verdicts }
+    let config = Config { pools: pools.in_force, advertisements: advertisements.in_force };
+    for verdict in &mut verdicts {
+        verdict.effective = effective::judge(verdict.kind, &verdict.name, &config);
+    }
+    Checked { config, verdicts }
 }
 
 /// The objects of one kind that are in force, and which of them are kept.
@@ -102,7 +109,8 @@ fn pools(resources: &Resources, last: &Config) -> (InForce<Pool>, Vec<Verdict>) 
             continue;
         }
         let shrunk = ranges != pool.ranges;
-        let pool = Pool { ranges, ..pool.clone() };
+        let mut pool = Pool { ranges, ..pool.clone() };
+        pool.clip_reservations();
         claims.add(&pool);
         pools.in_force.insert(name.clone(), pool);
         mark_kept(&mut verdicts, &name, shrunk);
@@ -179,7 +187,7 @@ fn by_precedence<T: Serialize>(objects: &[T], metadata: fn(&T) -> &ObjectMeta) -
 
 fn verdict(kind: Kind, metadata: &ObjectMeta, outcome: Result<(), Problem>) -> Verdict {
     let name = metadata.name.clone().unwrap_or_default();
-    Verdict { kind, name, generation: metadata.generation.unwrap_or_default(), outcome }
+    Verdict { kind, name, generation: metadata.generation.unwrap_or_default(), outcome, effective: None }
 }
 
 fn duplicate_name(kind: Kind) -> Problem {
@@ -201,7 +209,9 @@ fn read_pool<'a>(
         auto_assign: object.spec.auto_assign,
         avoid_buggy_ips: object.spec.avoid_buggy_ips,
         allocation: allocation.map(|allocation| read_allocation(allocation, namespaces)).transpose()?,
+        set_aside: set_aside::read(&object.spec)?,
     };
+    set_aside::fit(&pool)?;
     Ok((pool, texts))
 }
 

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schema;
+use super::set_aside::{self, ExclusionSpec, ReservationSpec};
 
 /// The addresses that LoadBalancer Services are given (A11).
 #[derive(CustomResource, JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -43,6 +44,14 @@ pub struct IPAddressPoolSpec {
     /// Pins the pool to namespaces or Services (A15).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_allocation: Option<ServiceAllocationSpec>,
+    /// Addresses held for the Services that match: nobody else ever gets them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "set_aside::reservations")]
+    pub reservations: Vec<ReservationSpec>,
+    /// Addresses that are never handed out, whatever `addresses` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "set_aside::exclusions")]
+    pub excluded_addresses: Vec<ExclusionSpec>,
 }
 
 fn yes() -> bool {
@@ -86,7 +95,7 @@ pub struct IPAddressPoolStatus {
     /// IPv6 addresses still free.
     #[serde(default, rename = "availableIPv6")]
     pub available_ipv6: i64,
-    /// `Ready` and its reason.
+    /// `Ready` and its reason, `Stalled` beside it, `Effective`, and `Exhausted` while it holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

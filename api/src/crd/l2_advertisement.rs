@@ -97,7 +97,7 @@ pub struct PreferredNode {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct L2AdvertisementStatus {
-    /// `Ready` and its reason.
+    /// `Ready` and its reason, `Stalled` beside it, and `Effective`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -22,6 +22,8 @@ const MAX_ADDRESSES: u32 = 1024;
 /// pools DNS subdomains. A check for duplicates is quadratic in their product.
 const MAX_NAMESPACES: (u32, u32) = (512, 63);
 const MAX_POOLS: (u32, u32) = (256, 253);
+/// The longest name of an object: a DNS subdomain.
+const MAX_NAME_LEN: u32 = 253;
 /// The most selectors in one list.
 const MAX_SELECTORS: u32 = 128;
 /// The most expressions in one selector, and the most values in one expression.
@@ -36,7 +38,24 @@ const END: &str = "self.substring(self.indexOf('-') + 1).trim()";
 
 /// `spec.addresses` (A12, B2 to B5, B17).
 pub(super) fn addresses(_: &mut SchemaGenerator) -> Schema {
-    let is_prefix = format!("{IS_RANGE} || {IS_MAPPED} || isCIDR(self)");
+    address_list(MAX_ADDRESSES, false)
+}
+
+/// A list of prefixes and ranges, and of single addresses if `single` says so.
+pub(super) fn address_list(max_items: u32, single: bool) -> Schema {
+    let (or_address, message) = match single {
+        true => (
+            " || isIP(self)",
+            "must be an address like 192.168.1.7, a CIDR prefix like 192.168.1.0/24 or a range like \
+             192.168.1.10-192.168.1.20",
+        ),
+        false => (
+            "",
+            "must be a CIDR prefix like 192.168.1.0/24 or a range like \
+             192.168.1.10-192.168.1.20; for one address add /32 (IPv4) or /128 (IPv6)",
+        ),
+    };
+    let is_prefix = format!("{IS_RANGE} || {IS_MAPPED} || isCIDR(self){or_address}");
     let is_range = format!("!{IS_RANGE} || {IS_MAPPED} || (isIP({START}) && isIP({END}))");
     let one_family = format!(
         "!{IS_RANGE} || {IS_MAPPED} || !isIP({START}) || !isIP({END}) || \
@@ -45,16 +64,12 @@ pub(super) fn addresses(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
         "minItems": 1,
-        "maxItems": MAX_ADDRESSES,
+        "maxItems": max_items,
         "items": {
             "type": "string",
             "maxLength": MAX_ADDRESS_LEN,
             "x-kubernetes-validations": [
-                {
-                    "rule": is_prefix,
-                    "message": "must be a CIDR prefix like 192.168.1.0/24 or a range like \
-                                192.168.1.10-192.168.1.20; for one address add /32 (IPv4) or /128 (IPv6)",
-                },
+                { "rule": is_prefix, "message": message },
                 { "rule": is_range, "message": "both ends of a range must be IP addresses written in full" },
                 { "rule": one_family, "message": "both ends of a range must be IPv4, or both IPv6" },
             ],
@@ -98,6 +113,15 @@ pub(super) fn selector(_: &mut SchemaGenerator) -> Schema {
 /// `preferredNodeSelectors[].weight` (A33).
 pub(super) fn weight(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "integer", "format": "int32", "minimum": 1, "maximum": 100 })
+}
+
+/// A name in a status that says whose it is: once set it cannot be another (A44).
+pub(super) fn immutable_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": MAX_NAME_LEN,
+        "x-kubernetes-validations": [{ "rule": "self == oldSelf", "message": "cannot be changed once it is set" }],
+    })
 }
 
 fn label_selector() -> Schema {

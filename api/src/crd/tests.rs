@@ -13,6 +13,10 @@ fn schema(kind: &str) -> Value {
     crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
 }
 
+fn kinds() -> Vec<String> {
+    all().into_iter().map(|crd| crd.spec.names.kind).collect()
+}
+
 /// Every object inside `value`, itself included.
 fn objects(value: &Value) -> Vec<&serde_json::Map<String, Value>> {
     match value {
@@ -87,8 +91,8 @@ fn a11_a13_a14_a26_required_fields_and_defaults() {
     let preferred = &ad["properties"]["spec"]["properties"]["preferredNodeSelectors"]["items"];
     assert_eq!(preferred["required"], json!(["preference", "weight"]));
 
-    for kind in ["IPAddressPool", "L2Advertisement"] {
-        let schema = schema(kind);
+    for kind in kinds() {
+        let schema = schema(&kind);
         for object in objects(&schema) {
             assert!(!object.contains_key("nullable"), "{kind}: MetalLB's schemas know no null: {object:?}");
             let default = object.get("default").filter(|default| !default.is_object());
@@ -113,11 +117,12 @@ fn a20_counters_are_int64() {
 
 #[test]
 fn kubectl_explain_speaks_to_users() {
-    let all_text = [schema("IPAddressPool"), schema("L2Advertisement")].map(|schema| {
+    let all_text = kinds().into_iter().map(|kind| {
+        let schema = schema(&kind);
         let texts = objects(&schema).into_iter().filter_map(|object| object.get("description")?.as_str());
         texts.map(str::to_owned).collect::<Vec<_>>()
     });
-    let texts = all_text.concat();
+    let texts: Vec<_> = all_text.flatten().collect();
     assert!(texts.iter().any(|text| text == "Nodes that may announce."), "{texts:?}");
     for text in &texts {
         assert!(!text.contains("(A") && !text.contains("(C") && !text.contains("Auto-generated"), "{text}");
@@ -127,8 +132,8 @@ fn kubectl_explain_speaks_to_users() {
 #[test]
 fn every_rule_has_a_message() {
     let mut rules = 0;
-    for kind in ["IPAddressPool", "L2Advertisement"] {
-        let schema = schema(kind);
+    for kind in kinds() {
+        let schema = schema(&kind);
         for rule in objects(&schema).iter().filter(|object| object.contains_key("rule")) {
             let message = rule.get("message").and_then(Value::as_str).unwrap_or_default();
             assert!(message.len() > 10, "{rule:?}");
@@ -149,6 +154,21 @@ fn a26_an_advertisement_needs_no_spec() {
     // But what is there must be right.
     assert!(serde_json::from_value::<L2Advertisement>(json!({ "metadata": {}, "spec": 7 })).is_err());
     assert!(serde_json::from_value::<IPAddressPool>(json!({ "metadata": {} })).is_err(), "A11");
+}
+
+#[test]
+fn a40_a50_a70_to_a74_no_other_kind_needs_a_spec_either() {
+    fn bare<K: serde::de::DeserializeOwned>() -> bool {
+        let object = json!({ "metadata": { "name": "bare" } });
+        serde_json::from_value::<K>(object).is_ok()
+    }
+    assert!(bare::<ServiceL2Status>() && bare::<ConfigurationState>());
+    assert!(bare::<bgp::peer::v1beta2::BGPPeer>() && bare::<bgp::peer::v1beta1::BGPPeer>());
+    assert!(bare::<bgp::advertisement::BGPAdvertisement>() && bare::<bgp::bfd_profile::BFDProfile>());
+    assert!(bare::<bgp::community::Community>() && bare::<bgp::service_bgp_status::ServiceBGPStatus>());
+    for kind in kinds().iter().filter(|kind| *kind != "IPAddressPool") {
+        assert_eq!(schema(kind)["required"], Value::Null, "{kind}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use metallb_api::config::Pool;
 use metallb_api::{AddressRange, IpFamily, ServiceKey};
 use rangemap::RangeInclusiveSet;
 
+use crate::pools::Offer;
 use crate::sharing::{Circle, CircleIndex, Conflict, Terms, Users};
 
 /// What a Service holds.
@@ -22,13 +23,25 @@ pub(crate) struct Assignment {
     pub(crate) pool: String,
 }
 
-/// Distinct addresses of one pool in use, by family (C80).
+/// What of one pool is in use: distinct addresses by family (C80), and by whom.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct InUse {
     /// IPv4 addresses.
     pub(crate) ipv4: i64,
     /// IPv6 addresses.
     pub(crate) ipv6: i64,
+    /// Services that have at least one of them.
+    pub(crate) services: i64,
+}
+
+impl InUse {
+    /// Addresses of `family`.
+    pub(crate) fn of(&self, family: IpFamily) -> i64 {
+        match family {
+            IpFamily::V4 => self.ipv4,
+            IpFamily::V6 => self.ipv6,
+        }
+    }
 }
 
 /// Everything that keeps an address from another Service; see [`Allocator::footprint`].
@@ -55,6 +68,7 @@ pub(crate) struct Allocator {
     /// by them again.
     skipped: BTreeSet<IpAddr>,
     in_use: BTreeMap<String, InUse>,
+    changes: u64,
 }
 
 impl Allocator {
@@ -72,6 +86,31 @@ impl Allocator {
     /// Services share it (C56, C80).
     pub(crate) fn in_use(&self, pool: &str) -> InUse {
         self.in_use.get(pool).copied().unwrap_or_default()
+    }
+
+    /// A number that changes whenever an assignment does.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// How many addresses of `range` are in use.
+    pub(crate) fn used_in(&self, range: &AddressRange) -> i64 {
+        i64::try_from(self.users.range(range.first()..=range.last()).count()).expect("they fit into memory")
+    }
+
+    /// The addresses of `range` that are in use, lowest first, each with a name.
+    pub(crate) fn users_in(&self, range: &AddressRange) -> impl Iterator<Item = String> {
+        let used = self.users.range(range.first()..=range.last());
+        used.map(|(address, users)| format!("{address} {users}"))
+    }
+
+    /// What keeps `service` from the lowest address of `range` that lingers with
+    /// somebody else.
+    pub(crate) fn lingers_in(&self, range: &AddressRange, service: &ServiceKey) -> Option<Conflict> {
+        self.lingering.range(range.first()..=range.last()).find_map(|(address, services)| {
+            let other = services.iter().find(|other| *other != service)?;
+            Some(Conflict::Lingering { address: *address, other: other.clone() })
+        })
     }
 
     /// What keeps `service` from keeping `address`, which its status carries or
@@ -98,12 +137,14 @@ impl Allocator {
         })
     }
 
-    /// The address of `family` that `pool` has for a Service on `terms`: ranges
-    /// in written order, the lowest address that is free or can be shared (C33).
-    pub(crate) fn pick(&mut self, pool: &Pool, family: IpFamily, terms: &Terms) -> Option<IpAddr> {
-        pool.ranges.iter().filter(|range| range.family() == family).find_map(|range| {
-            let free = self.lowest_free(pool, *range);
-            let shared = self.lowest_shared(pool, *range, terms);
+    /// The address of `family` that is in `offer` for a Service on `terms`: what
+    /// is reserved for it, then the ranges in written order, and in each the
+    /// lowest address that is free or can be shared (C33).
+    pub(crate) fn pick(&mut self, offer: &Offer<'_>, family: IpFamily, terms: &Terms) -> Option<IpAddr> {
+        let ranges = offer.reserved.iter().chain(offer.open);
+        ranges.filter(|range| range.family() == family).find_map(|range| {
+            let free = self.lowest_free(offer.pool, *range);
+            let shared = self.lowest_shared(offer.pool, *range, terms);
             free.into_iter().chain(shared).min()
         })
     }
@@ -117,6 +158,7 @@ impl Allocator {
         for address in &assignment.addresses {
             self.use_address(*address, service, &assignment.pool, &terms);
         }
+        self.count(&assignment.pool, |in_use| in_use.services += 1);
         self.holdings.insert(service.clone(), (assignment, terms));
     }
 
@@ -126,6 +168,7 @@ impl Allocator {
         for address in &assignment.addresses {
             self.leave_address(*address, service, &terms);
         }
+        self.count(&assignment.pool, |in_use| in_use.services -= 1);
         Some(assignment)
     }
 
@@ -198,12 +241,12 @@ impl Allocator {
             self.circles.entry(circle.clone()).or_default().add(address, &terms.ports);
         }
         if newly {
-            self.count(pool, address, 1);
+            self.count_address(pool, address, 1);
             self.take(address);
         } else if counted_in != pool {
             // The pool was renamed under its addresses (C61).
-            self.count(&counted_in, address, -1);
-            self.count(pool, address, 1);
+            self.count_address(&counted_in, address, -1);
+            self.count_address(pool, address, 1);
         }
     }
 
@@ -222,17 +265,22 @@ impl Allocator {
         if last {
             let pool = std::mem::take(&mut users.pool);
             self.users.remove(&address);
-            self.count(&pool, address, -1);
+            self.count_address(&pool, address, -1);
             self.free_if_unused(address);
         }
     }
 
-    fn count(&mut self, pool: &str, address: IpAddr, change: i64) {
-        let in_use = self.in_use.entry(pool.to_owned()).or_default();
-        match IpFamily::of(address) {
+    fn count_address(&mut self, pool: &str, address: IpAddr, change: i64) {
+        self.count(pool, |in_use| match IpFamily::of(address) {
             IpFamily::V4 => in_use.ipv4 += change,
             IpFamily::V6 => in_use.ipv6 += change,
-        }
+        });
+    }
+
+    fn count(&mut self, pool: &str, change: impl FnOnce(&mut InUse)) {
+        self.changes += 1;
+        let in_use = self.in_use.entry(pool.to_owned()).or_default();
+        change(in_use);
         if *in_use == InUse::default() {
             self.in_use.remove(pool);
         }

@@ -9,7 +9,7 @@ use metallb_api::{Config, ServiceKey, Time};
 use crate::effect::{Effect, Notice};
 use crate::input::Input;
 use crate::ledger::Ledger;
-use crate::pool_choice::Pools;
+use crate::pools::Pools;
 use crate::usage::Usage;
 use crate::verdicts::Verdicts;
 
@@ -78,7 +78,7 @@ impl Controller {
         }
         self.effects.extend(self.ledger.take_effects());
         if self.is_ready() {
-            self.effects.extend(self.usage.publish(self.ledger.allocator()));
+            self.effects.extend(self.usage.publish(&self.pools, self.ledger.allocator()));
         }
     }
 
@@ -145,9 +145,9 @@ impl Controller {
         };
         let unusable: BTreeSet<String> = rejected.iter().filter_map(missing).collect();
         self.rejected = rejected;
-        self.pools = Pools { config, rejected: unusable };
+        self.pools = Pools::new(config, unusable);
         self.resources_known = true;
-        self.effects.extend(self.usage.take_config(&self.pools.config));
+        self.effects.extend(self.usage.take_pools(&self.pools));
         if self.is_ready() {
             self.ledger.settle_all(&self.pools, false);
         }

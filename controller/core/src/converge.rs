@@ -8,7 +8,8 @@ use metallb_api::{IpFamilies, IpFamily, Service};
 use crate::allocator::{Allocator, Assignment};
 use crate::effect::{EventReason, Notice};
 use crate::keep::{Loss, Situation};
-use crate::pool_choice::{self, Pools, list};
+use crate::pool_choice::{self, list};
+use crate::pools::Pools;
 use crate::request::RequestError;
 
 /// What shall be with a Service.
@@ -208,7 +209,8 @@ impl<'a> Case<'a> {
         let &[address] = kept.addresses.as_slice() else { return };
         let other = IpFamily::of(address).other();
         let pool = self.now.pools.config.pools.get(&kept.pool);
-        match pool.and_then(|pool| self.allocator.pick(pool, other, &self.now.terms)) {
+        let offer = pool.map(|pool| self.now.pools.offer(pool, self.now.service));
+        match offer.and_then(|offer| self.allocator.pick(&offer, other, &self.now.terms)) {
             Some(second) => {
                 kept.addresses.push(second);
                 self.event(EventReason::IpAllocated, format!("assigned the additional address {second}"));

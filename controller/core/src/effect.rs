@@ -25,9 +25,11 @@ pub enum Effect {
         /// The pool they come from; `None` removes the annotation.
         pool: Option<String>,
     },
-    /// Key: kind and name. Write the `Ready` condition of a pool or advertisement.
+    /// Key: kind and name. Write the conditions of a pool or advertisement, but
+    /// for `Exhausted`.
     WriteVerdict(Verdict),
-    /// Key: the pool. Write the counters of its status, and show them as metrics.
+    /// Key: the pool. Write the counters of its status and its `Exhausted`
+    /// condition, and show the counters as metrics.
     WritePoolUsage(PoolUsage),
     /// Key: the pool. A pool is gone: its metric series end (C84).
     ForgetPool(String),
@@ -59,6 +61,9 @@ pub struct PoolUsage {
     pub assigned_ipv4: i64,
     /// IPv6 addresses in use.
     pub assigned_ipv6: i64,
+    /// If no address of some family is free for a Service without a reservation:
+    /// which, and who has them. For the `Exhausted` condition.
+    pub exhausted: Option<String>,
 }
 
 /// Reasons of Kubernetes Events (F21 to F29).

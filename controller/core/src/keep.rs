@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
+use metallb_api::config::Withheld;
 use metallb_api::service::{FamilyPolicy, Ingress};
 use metallb_api::{IpFamilies, Service};
 
 use crate::allocator::{Allocator, Assignment};
-use crate::pool_choice::{Pools, list};
+use crate::pool_choice::list;
+use crate::pools::Pools;
 use crate::request::{self, RequestError};
 use crate::sharing::{Conflict, Terms};
 
@@ -41,6 +43,9 @@ pub(crate) enum Loss {
     /// C21
     #[error("no pool holds it")]
     NotInPool,
+    /// The pool excludes it, avoids it or holds it for another Service (C62, C64).
+    #[error(transparent)]
+    Withheld(Withheld),
     /// C36
     #[error("pool {0:?} is not for this Service: its serviceAllocation says otherwise")]
     NotAdmitted(String),
@@ -123,16 +128,25 @@ impl<'a> Situation<'a> {
         }
     }
 
-    /// C21: the pool that holds all of `addresses` and admits the Service. A
+    /// C21: the pool that holds all of `addresses`, admits the Service and
+    /// withholds none of them. A
     /// pool that exists but is not valid keeps what came from it: an edit gone
     /// wrong takes no address away.
     pub(crate) fn owner(&self, addresses: &[IpAddr], origin: Option<&str>) -> Result<String, Loss> {
         let pool = self.pools.config.pool_of(addresses);
         match (pool, origin.filter(|origin| self.pools.rejected.contains(*origin))) {
-            (Some(pool), _) if pool.admits(self.service) => Ok(pool.name.clone()),
+            (Some(pool), _) if pool.admits(self.service) => {
+                match self.pools.withheld(addresses, self.service) {
+                    Some(withheld) => Err(Loss::Withheld(withheld)),
+                    None => Ok(pool.name.clone()),
+                }
+            }
             (_, Some(origin)) => Ok(origin.to_owned()),
             (Some(pool), None) => Err(Loss::NotAdmitted(pool.name.clone())),
-            (None, None) => Err(Loss::NotInPool),
+            (None, None) => {
+                let withheld = self.pools.withheld(addresses, self.service);
+                Err(withheld.map_or(Loss::NotInPool, Loss::Withheld))
+            }
         }
     }
 

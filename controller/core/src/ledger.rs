@@ -8,7 +8,7 @@ use metallb_api::{Service, ServiceKey};
 use crate::allocator::Allocator;
 use crate::converge::{self, Outcome, Remark, Wanted};
 use crate::effect::{Effect, Notice};
-use crate::pool_choice::Pools;
+use crate::pools::Pools;
 use crate::record::Record;
 
 /// The Services and who waits for an address.

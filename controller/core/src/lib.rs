@@ -14,9 +14,11 @@ mod input;
 mod keep;
 mod ledger;
 mod pool_choice;
+mod pools;
 mod record;
 mod request;
 mod sharing;
+mod shortage;
 mod usage;
 mod verdicts;
 

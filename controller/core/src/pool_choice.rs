@@ -1,23 +1,15 @@
 //! Which addresses a Service without any is given, and from which pool (C30 to C44).
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use metallb_api::config::Pool;
+use metallb_api::config::{Pool, Withheld};
 use metallb_api::service::FamilyPolicy;
-use metallb_api::{Config, IpFamilies, IpFamily, Service};
+use metallb_api::{IpFamilies, IpFamily, Service};
 
 use crate::allocator::{Allocator, Assignment};
+use crate::pools::{Offer, Pools};
 use crate::sharing::{Conflict, Terms};
-
-/// The pools as they stand.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Pools {
-    /// Those in force, and the advertisements.
-    pub(crate) config: Config,
-    /// Names of pools that exist, but no valid version of them is known.
-    pub(crate) rejected: BTreeSet<String>,
-}
+use crate::shortage::{Refusal, Tried};
 
 /// Why a Service cannot be given an address (F24).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,17 +48,27 @@ pub(crate) enum AllocationError {
     /// C50
     #[error(transparent)]
     Conflict(Conflict),
+    /// The pool excludes it, avoids it or holds it for another Service.
+    #[error("{0}, and it asks for it")]
+    Withheld(Withheld),
     /// C34, C41, C42
-    #[error("pool {pool:?} has no free {families} address")]
+    #[error("pool {pool:?}, which it asks for, has no free {families} address: {why}")]
     Exhausted {
         /// The pool it asks for.
         pool: String,
         /// What is missing.
         families: IpFamilies,
+        /// Why.
+        why: Refusal,
     },
     /// C35
-    #[error("no pool that serves it has a free {0} address")]
-    NothingFree(IpFamilies),
+    #[error("no pool has a free {families} address for it: {tried}")]
+    NothingFree {
+        /// What is missing.
+        families: IpFamilies,
+        /// The pools, and why each has none.
+        tried: Tried,
+    },
 }
 
 /// `a, b`.
@@ -95,26 +97,25 @@ pub(crate) fn choose(
         let pool = pools.admitting(name, service)?;
         // C44: which single family is taken does not depend on the primary one.
         let wishes = wishes(families, service.family_policy, IpFamily::V4);
-        return from_pool(pool, &wishes, terms, allocator)
-            .ok_or_else(|| AllocationError::Exhausted { pool: name.to_owned(), families });
+        let offer = [pools.offer(pool, service)];
+        let found = match reserved(service, &offer, &wishes, terms, allocator)? {
+            None => from_any(&offer, &wishes, terms, allocator),
+            found => found,
+        };
+        return found.ok_or_else(|| {
+            let why = Refusal::of(pool, families, pools, allocator);
+            AllocationError::Exhausted { pool: name.to_owned(), families, why }
+        });
     }
     if pools.config.pools.is_empty() && pools.rejected.is_empty() {
         return Err(AllocationError::NoPools);
     }
     let primary = service.primary_family.unwrap_or(IpFamily::V4);
-    automatic(service, &wishes(families, service.family_policy, primary), terms, &pools.config, allocator)
-        .ok_or(AllocationError::NothingFree(families))
-}
-
-impl Pools {
-    /// The pool `name`, if it exists and admits `service`.
-    fn admitting(&self, name: &str, service: &Service) -> Result<&Pool, AllocationError> {
-        let pool = self.config.pools.get(name).ok_or_else(|| match self.rejected.contains(name) {
-            true => AllocationError::RejectedPool(name.to_owned()),
-            false => AllocationError::UnknownPool(name.to_owned()),
-        })?;
-        pool.admits(service).then_some(pool).ok_or_else(|| AllocationError::NotAdmitted(name.to_owned()))
-    }
+    let wishes = wishes(families, service.family_policy, primary);
+    automatic(service, &wishes, terms, pools, allocator)?.ok_or_else(|| {
+        let tried = Tried::all(service, families, pools, allocator);
+        AllocationError::NothingFree { families, tried }
+    })
 }
 
 /// C32: the addresses asked for, all or none.
@@ -131,13 +132,19 @@ fn explicit(
     if asked != families {
         return Err(AllocationError::Families { asked, service: families });
     }
-    let owner =
-        pools.config.pool_of(addresses).ok_or_else(|| AllocationError::NotInPool(addresses.to_vec()))?;
+    let withheld = pools.withheld(addresses, service);
+    let owner = pools.config.pool_of(addresses).ok_or_else(|| match withheld.clone() {
+        Some(withheld) => AllocationError::Withheld(withheld),
+        None => AllocationError::NotInPool(addresses.to_vec()),
+    })?;
     if !owner.admits(service) {
         return Err(AllocationError::NotAdmitted(owner.name.clone()));
     }
     if let Some(asked) = asked_pool.filter(|asked| *asked != owner.name) {
         return Err(AllocationError::OtherPool { asked: asked.to_owned(), owner: owner.name.clone() });
+    }
+    if let Some(withheld) = withheld {
+        return Err(AllocationError::Withheld(withheld));
     }
     let conflict = |address: &IpAddr| allocator.grant_conflict(*address, &service.key, terms);
     match addresses.iter().find_map(conflict) {
@@ -146,25 +153,60 @@ fn explicit(
     }
 }
 
-/// C35: the pools pinned to the Service by priority, then the unpinned ones.
-/// Pools that are equal otherwise go by name (W25, W26).
+/// What is reserved for the Service, then C35: the pools pinned to it by
+/// priority, then the unpinned ones. Pools that are equal otherwise go by name
+/// (W25, W26). A reservation counts as if the Service had asked for the pool:
+/// it holds even where `autoAssign` is false.
 fn automatic(
     service: &Service,
     wishes: &[Vec<IpFamily>],
     terms: &Terms,
-    config: &Config,
+    pools: &Pools,
     allocator: &mut Allocator,
-) -> Option<Assignment> {
-    let open = || config.pools.values().filter(|pool| pool.auto_assign);
-    let mut pinned: Vec<&Pool> =
-        open().filter(|pool| pool.allocation.is_some() && pool.admits(service)).collect();
+) -> Result<Option<Assignment>, AllocationError> {
+    let mut offers: Vec<Offer<'_>> = Vec::new();
+    for pool in pools.config.pools.values().filter(|pool| pool.admits(service)) {
+        let offer = pools.offer(pool, service);
+        offers.push(if pool.auto_assign { offer } else { offer.reserved_only() });
+    }
     // Stable: the map gives them by name.
-    pinned.sort_by_key(|pool| rank(pool));
-    let unpinned: Vec<&Pool> = open().filter(|pool| pool.allocation.is_none()).collect();
-    [pinned, unpinned].iter().find_map(|tier| {
-        // C43: one wish is tried on the whole tier before the next.
-        wishes.iter().find_map(|wish| tier.iter().find_map(|pool| all_of(pool, wish, terms, allocator)))
-    })
+    offers.sort_by_key(|offer| rank(offer.pool));
+    let found = reserved(service, &offers, wishes, terms, allocator)?;
+    let (pinned, unpinned): (Vec<_>, Vec<_>) =
+        offers.into_iter().partition(|offer| offer.pool.allocation.is_some());
+    let tiers = [pinned, unpinned];
+    Ok(found.or_else(|| tiers.iter().find_map(|tier| from_any(tier, wishes, terms, allocator))))
+}
+
+/// Addresses of which at least one is reserved for the Service. One that only
+/// lingers with somebody who has to give it back is waited for: what a Service
+/// has once, it keeps.
+fn reserved(
+    service: &Service,
+    offers: &[Offer<'_>],
+    wishes: &[Vec<IpFamily>],
+    terms: &Terms,
+    allocator: &mut Allocator,
+) -> Result<Option<Assignment>, AllocationError> {
+    for offer in offers.iter().filter(|offer| !offer.reserved.is_empty()) {
+        for family in [IpFamily::V4, IpFamily::V6] {
+            if !wishes.iter().flatten().any(|wished| *wished == family)
+                || allocator.pick(&offer.clone().reserved_only(), family, terms).is_some()
+            {
+                continue;
+            }
+            let mut ranges = offer.reserved.iter().filter(|range| range.family() == family);
+            if let Some(conflict) = ranges.find_map(|range| allocator.lingers_in(range, &service.key)) {
+                return Err(AllocationError::Conflict(conflict));
+            }
+        }
+    }
+    Ok(wishes.iter().find_map(|wish| {
+        offers.iter().filter(|offer| !offer.reserved.is_empty()).find_map(|offer| {
+            let found = all_of(offer, wish, terms, allocator)?;
+            found.addresses.iter().any(|address| offer.is_reserved(*address)).then_some(found)
+        })
+    }))
 }
 
 /// C35: 1 is best; 0, unset and what makes no sense come last (W26).
@@ -185,18 +227,24 @@ fn wishes(families: IpFamilies, policy: FamilyPolicy, primary: IpFamily) -> Vec<
     }
 }
 
-fn from_pool(
-    pool: &Pool,
+/// C43: one wish is tried on all of `offers` before the next.
+fn from_any(
+    offers: &[Offer<'_>],
     wishes: &[Vec<IpFamily>],
     terms: &Terms,
     allocator: &mut Allocator,
 ) -> Option<Assignment> {
-    wishes.iter().find_map(|wish| all_of(pool, wish, terms, allocator))
+    wishes.iter().find_map(|wish| offers.iter().find_map(|offer| all_of(offer, wish, terms, allocator)))
 }
 
 /// One address of each family in `wish`, or nothing.
-fn all_of(pool: &Pool, wish: &[IpFamily], terms: &Terms, allocator: &mut Allocator) -> Option<Assignment> {
+fn all_of(
+    offer: &Offer<'_>,
+    wish: &[IpFamily],
+    terms: &Terms,
+    allocator: &mut Allocator,
+) -> Option<Assignment> {
     let addresses: Option<Vec<IpAddr>> =
-        wish.iter().map(|family| allocator.pick(pool, *family, terms)).collect();
-    Some(Assignment { addresses: addresses?, pool: pool.name.clone() })
+        wish.iter().map(|family| allocator.pick(offer, *family, terms)).collect();
+    Some(Assignment { addresses: addresses?, pool: offer.pool.name.clone() })
 }

@@ -143,6 +143,19 @@ impl Users {
     }
 }
 
+/// `default/a`, or `default/a and 2 more`.
+impl fmt::Display for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut services = self.services.iter();
+        let Some(first) = services.next() else { return Ok(()) };
+        write!(f, "{first}")?;
+        match services.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
 /// The addresses of one circle, so that one to share is found without looking
 /// at each.
 #[derive(Clone, Debug, Default)]

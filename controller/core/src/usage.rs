@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use metallb_api::IpFamily;
 use metallb_api::crd::{IPAddressPool, IPAddressPoolStatus};
-use metallb_api::{Config, IpFamily};
 
 use crate::allocator::Allocator;
 use crate::effect::{Effect, PoolUsage};
+use crate::pools::Pools;
+use crate::shortage;
 
 /// The counters as they were published, and as the statuses show them.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
-    capacities: BTreeMap<String, Capacity>,
     published: BTreeMap<String, PoolUsage>,
     shown: BTreeMap<String, Option<IPAddressPoolStatus>>,
     /// Pools whose status somebody else has changed.
     tampered: Vec<String>,
+    /// [`Allocator::changes`] at the last look; `None` after another configuration.
+    looked_at: Option<u64>,
 }
 
 impl Usage {
@@ -35,16 +38,10 @@ impl Usage {
     }
 
     /// Another configuration: [`Effect::ForgetPool`] for pools that have gone (C84).
-    pub(crate) fn take_config(&mut self, config: &Config) -> Vec<Effect> {
-        let capacities = config.pools.values().map(|pool| {
-            (
-                pool.name.clone(),
-                Capacity { ipv4: pool.capacity(IpFamily::V4), ipv6: pool.capacity(IpFamily::V6) },
-            )
-        });
-        self.capacities = capacities.collect();
+    pub(crate) fn take_pools(&mut self, pools: &Pools) -> Vec<Effect> {
+        self.looked_at = None;
         let gone: Vec<String> =
-            self.published.keys().filter(|name| !self.capacities.contains_key(*name)).cloned().collect();
+            self.published.keys().filter(|name| !pools.config.pools.contains_key(*name)).cloned().collect();
         for name in &gone {
             self.published.remove(name);
         }
@@ -52,17 +49,23 @@ impl Usage {
     }
 
     /// The counters that have changed, or that somebody else has overwritten.
-    pub(crate) fn publish(&mut self, allocator: &Allocator) -> Vec<Effect> {
+    pub(crate) fn publish(&mut self, pools: &Pools, allocator: &Allocator) -> Vec<Effect> {
         let tampered = std::mem::take(&mut self.tampered);
+        let changes = Some(allocator.changes());
+        if self.looked_at == changes && tampered.is_empty() {
+            return Vec::new();
+        }
+        self.looked_at = changes;
         let mut effects = Vec::new();
-        for (pool, capacity) in &self.capacities {
-            let in_use = allocator.in_use(pool);
+        for pool in pools.config.pools.keys() {
+            let (stock, in_use) = (pools.stock(pool), allocator.in_use(pool));
             let usage = PoolUsage {
                 pool: pool.clone(),
-                total_ipv4: capacity.ipv4,
-                total_ipv6: capacity.ipv6,
+                total_ipv4: stock.capacity(IpFamily::V4),
+                total_ipv6: stock.capacity(IpFamily::V6),
                 assigned_ipv4: in_use.ipv4,
                 assigned_ipv6: in_use.ipv6,
+                exhausted: shortage::exhaustion(pool, pools, allocator),
             };
             if self.published.get(pool) != Some(&usage) || tampered.contains(pool) {
                 self.published.insert(pool.clone(), usage.clone());
@@ -71,13 +74,6 @@ impl Usage {
         }
         effects
     }
-}
-
-/// How many addresses a pool could give.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Capacity {
-    ipv4: i64,
-    ipv6: i64,
 }
 
 impl PoolUsage {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use metallb_api::config::{Kind, Problem, Resources, Verdict};
+use metallb_api::config::{Effective, Kind, Problem, Resources, Verdict};
 
 use crate::effect::Effect;
 
@@ -18,6 +18,7 @@ pub(crate) struct Verdicts {
 struct Published {
     generation: i64,
     outcome: Result<(), Problem>,
+    effective: Option<Effective>,
     /// The generation that the object's status speaks of.
     observed: Option<i64>,
 }
@@ -37,11 +38,15 @@ impl Verdicts {
             let now = Published {
                 generation: verdict.generation,
                 outcome: verdict.outcome.clone(),
+                effective: verdict.effective.clone(),
                 observed: observed.get(&(verdict.kind, verdict.name.clone())).copied().flatten(),
             };
             let due = self.published.get(&key).is_none_or(|before| {
                 let wiped = now.observed != before.observed && now.observed != Some(now.generation);
-                before.generation != now.generation || before.outcome != now.outcome || wiped
+                let judged = |published: &Published| {
+                    (published.generation, published.outcome.clone(), published.effective.clone())
+                };
+                judged(before) != judged(&now) || wiped
             });
             published.insert(key, now);
             if due {

@@ -1,4 +1,4 @@
-//! The status of pools and advertisements: the `Ready` condition and the
+//! The status of pools and advertisements: their conditions and the
 //! counters, merged into one write for each object (A20, C83).
 
 use std::collections::BTreeMap;
@@ -88,8 +88,18 @@ fn pool_status(seen: &Value, parts: &Parts, now: &Time) -> Value {
     // A status that cannot be read is written anew.
     let mut status: IPAddressPoolStatus = serde_json::from_value(seen.clone()).unwrap_or_default();
     if let Some(verdict) = &parts.verdict {
-        status.conditions = conditions::with_ready(verdict, &status.conditions, now);
+        status.conditions = conditions::with_verdict(verdict, &status.conditions, now);
         status.observed_generation = Some(verdict.generation);
+    }
+    let out_of_force = parts
+        .verdict
+        .as_ref()
+        .and_then(|verdict| verdict.outcome.as_ref().err())
+        .is_some_and(|problem| !problem.last_valid_kept);
+    if parts.usage.is_some() || out_of_force {
+        let exhausted = parts.usage.as_ref().and_then(|usage| usage.exhausted.as_deref());
+        let generation = status.observed_generation.unwrap_or_default();
+        status.conditions = conditions::with_exhaustion(exhausted, generation, &status.conditions, now);
     }
     if let Some(usage) = &parts.usage {
         status.assigned_ipv4 = usage.assigned_ipv4;
@@ -103,7 +113,7 @@ fn pool_status(seen: &Value, parts: &Parts, now: &Time) -> Value {
 fn advertisement_status(seen: &Value, parts: &Parts, now: &Time) -> Value {
     let mut status: L2AdvertisementStatus = serde_json::from_value(seen.clone()).unwrap_or_default();
     if let Some(verdict) = &parts.verdict {
-        status.conditions = conditions::with_ready(verdict, &status.conditions, now);
+        status.conditions = conditions::with_verdict(verdict, &status.conditions, now);
         status.observed_generation = Some(verdict.generation);
     }
     json!(status)
@@ -141,7 +151,13 @@ mod tests {
             message: message.to_owned(),
             last_valid_kept: false,
         });
-        Verdict { kind: Kind::IPAddressPool, name: "pool".to_owned(), generation: 4, outcome }
+        Verdict {
+            kind: Kind::IPAddressPool,
+            name: "pool".to_owned(),
+            generation: 4,
+            outcome,
+            effective: None,
+        }
     }
 
     fn usage(assigned: i64) -> PoolUsage {
@@ -151,6 +167,7 @@ mod tests {
             total_ipv6: 0,
             assigned_ipv4: assigned,
             assigned_ipv6: 0,
+            exhausted: None,
         }
     }
 
@@ -197,6 +214,37 @@ mod tests {
         assert_eq!(wanted.seen([(key(), Value::Null)].into()), [key()]);
         let status = wanted.status(&key()).expect("it was made again under its name");
         assert_eq!((&status["assignedIPv4"], &status["observedGeneration"]), (&json!(0), &json!(4)));
+    }
+
+    #[test]
+    fn exhausted_stands_beside_ready_and_goes_with_its_cause() {
+        let mut wanted = Wanted::default();
+        wanted.seen([(key(), Value::Null)].into());
+        wanted.verdict(verdict(Ok(())));
+        wanted.usage(PoolUsage { exhausted: Some("no free IPv4 address".to_owned()), ..usage(10) });
+        let full = wanted.status(&key()).expect("nothing stands there yet");
+        let types = |status: &Value| -> Vec<String> {
+            let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+            conditions.iter().map(|c| format!("{} {}", c["type"], c["status"]).replace('"', "")).collect()
+        };
+        assert_eq!(types(&full), ["Ready True", "Exhausted True"]);
+        assert_eq!(full["conditions"][1]["observedGeneration"], 4);
+        wanted.seen([(key(), full.clone())].into());
+        assert_eq!(wanted.status(&key()), None, "it stands");
+
+        // After a restart the verdict comes first: nothing is known of addresses yet.
+        let mut restarted = Wanted::default();
+        restarted.seen([(key(), full.clone())].into());
+        restarted.verdict(verdict(Ok(())));
+        assert_eq!(restarted.status(&key()), None);
+        restarted.usage(usage(9));
+        assert_eq!(restarted.status(&key()).as_ref().map(types).expect("one is free"), ["Ready True"]);
+
+        // A pool that is not in force has nothing to be short of.
+        wanted.verdict(verdict(Err("192.168.1.0/33 is no prefix")));
+        wanted.forget_pool("pool".to_owned());
+        let bad = wanted.status(&key()).expect("the verdict is new");
+        assert_eq!(types(&bad), ["Ready False", "Stalled True"]);
     }
 
     #[test]

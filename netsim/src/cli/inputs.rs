@@ -21,7 +21,11 @@ pub(super) fn seeds(text: &str) -> Result<Range<u64>, String> {
         Some((first, last)) => number(first)?..number(last)?,
         None => number(text)?..number(text)?.saturating_add(1),
     };
-    if range.is_empty() { Err(format!("{text:?} is empty; the last seed is not included")) } else { Ok(range) }
+    if range.is_empty() {
+        Err(format!("{text:?} is empty; the last seed is not included"))
+    } else {
+        Ok(range)
+    }
 }
 
 /// Reads the manifests; if they hold no Service, the example beside them.

@@ -101,7 +101,11 @@ fn head(out: &mut impl Write, scenario: &Scenario, manifests: &Manifests, seed: 
     let notes = manifests.notes.len();
     if notes > 0 {
         let what = if notes == 1 { "object is" } else { "objects are" };
-        writeln!(out, "{}", paint::faint(&format!("{notes} {what} not simulated (Deployments, RBAC, CRDs ...)")))?;
+        writeln!(
+            out,
+            "{}",
+            paint::faint(&format!("{notes} {what} not simulated (Deployments, RBAC, CRDs ...)"))
+        )?;
     }
     let clients = scenario.clients.len();
     let lan = format!(
@@ -117,7 +121,12 @@ fn head(out: &mut impl Write, scenario: &Scenario, manifests: &Manifests, seed: 
     Ok(())
 }
 
-fn verdict(out: &mut impl Write, scenario: &Scenario, outcome: &Outcome, took: Duration) -> anyhow::Result<()> {
+fn verdict(
+    out: &mut impl Write,
+    scenario: &Scenario,
+    outcome: &Outcome,
+    took: Duration,
+) -> anyhow::Result<()> {
     writeln!(out)?;
     for text in measured(&outcome.outage, outcome) {
         writeln!(out, "  {text}")?;

@@ -72,7 +72,8 @@ impl Connection {
         }
         if self.request.windows(4).any(|end| end == b"\r\n\r\n") {
             let page = format!("hello from {node}\n");
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", page.len());
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", page.len());
             stack.tcp_send(self.handle, format!("{head}{page}").as_bytes());
         } else if self.request.len() < MAX_REQUEST && stack.tcp_state(self.handle) != TcpState::CloseWait {
             return has_come;

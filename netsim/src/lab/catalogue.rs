@@ -67,8 +67,7 @@ fn demonstration() -> Scenario {
     .step(4000, 900, Action::PowerOff(Target::Owner))
     .step(9000, 900, Action::PowerOn(Target::FormerOwner));
     scenario.settle = Duration::from_secs(4);
-    scenario.expect =
-        Expect { moves_at_least: Some(1), outage_at_most: Some(FAILOVER), ..Expect::default() };
+    scenario.expect = Expect { moves_at_least: Some(1), outage_at_most: Some(FAILOVER), ..Expect::default() };
     scenario
 }
 
@@ -85,9 +84,8 @@ fn failover() -> Scenario {
 }
 
 fn leave() -> Scenario {
-    let mut scenario =
-        Scenario::new("leave", "the owner's speaker gets SIGTERM; no answer may be lost")
-            .step(4000, 1000, Action::Stop(Target::Owner));
+    let mut scenario = Scenario::new("leave", "the owner's speaker gets SIGTERM; no answer may be lost")
+        .step(4000, 1000, Action::Stop(Target::Owner));
     scenario.settle = Duration::from_secs(3);
     scenario.expect = Expect { lost_at_most: Some(0), ..moved_once(Duration::ZERO) };
     scenario
@@ -122,7 +120,7 @@ fn crash_restart() -> Scenario {
 fn freeze() -> Scenario {
     let mut scenario = Scenario::new(
         "freeze",
-        "the owner's machine stands still for four seconds and wakes up believing that it owns",
+        "the owner's machine stands still for some seconds and wakes up believing that it owns",
     )
     .step(4000, 1000, Action::Freeze(Target::Owner))
     .step(9000, 500, Action::Thaw(Target::FormerOwner));
@@ -293,7 +291,11 @@ mod tests {
         let scenarios = all();
         for scenario in &scenarios {
             scenario.validate().expect(&scenario.name);
-            assert!(!scenario.description.is_empty() && scenario.description.len() <= 100, "{}", scenario.name);
+            assert!(
+                !scenario.description.is_empty() && scenario.description.len() <= 100,
+                "{}",
+                scenario.name
+            );
             assert_eq!(scenarios.iter().filter(|other| other.name == scenario.name).count(), 1);
         }
         assert!(named(STANDARD).is_some());

@@ -6,8 +6,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use metallb_api::{NodeName, Service, Time};
 use metallb_api::config::Config;
+use metallb_api::{NodeName, Service, Time};
 use smoltcp::wire::EthernetAddress;
 use speaker_core::Notice;
 
@@ -139,7 +139,11 @@ impl Checkers {
             for (index, one) in sharers.iter().enumerate() {
                 for other in &sharers[index + 1..] {
                     if !may_share(one, other) {
-                        self.report("S1", now, format!("{address} belongs to both {} and {}", one.key, other.key));
+                        self.report(
+                            "S1",
+                            now,
+                            format!("{address} belongs to both {} and {}", one.key, other.key),
+                        );
                     }
                 }
             }
@@ -181,7 +185,11 @@ impl Checkers {
                     let what = format!("{node} announces {address}, but ranks {candidates:?}");
                     self.report("S6", now, what);
                 } else if order::first(candidates, *address) != Some(node) {
-                    self.report("S6", now, format!("{node} announces {address}, but is not first of {candidates:?}"));
+                    self.report(
+                        "S6",
+                        now,
+                        format!("{node} announces {address}, but is not first of {candidates:?}"),
+                    );
                 }
             }
             Notice::Withdrawn { address, .. } => {
@@ -224,7 +232,8 @@ impl Checkers {
                 let is_stale = left.is_some_and(|left| now - left > S4_GRACE);
                 let has_contact = self.unreachable.is_none_or(|at| now - at > S4_GRACE);
                 if !seen.told.contains(&sender) {
-                    found.push(("S4", format!("{node} sent {role:?} for {sender}, which it was not told of")));
+                    found
+                        .push(("S4", format!("{node} sent {role:?} for {sender}, which it was not told of")));
                 } else if !self.assigned.contains(&sender) && is_stale && has_contact {
                     found.push(("S4", format!("{node} sent {role:?} for {sender}, long taken away")));
                 }

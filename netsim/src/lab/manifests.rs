@@ -61,9 +61,21 @@ const SKIPPED: &[&str] = &[
 
 /// Keys of a kustomization that leave objects as they are, for all we care.
 const HARMLESS_KEYS: &[&str] = &[
-    "apiVersion", "kind", "metadata", "resources", "components", "namespace", "images", "labels",
-    "commonLabels", "commonAnnotations", "buildMetadata", "sortOptions", "generatorOptions",
-    "configMapGenerator", "secretGenerator",
+    "apiVersion",
+    "kind",
+    "metadata",
+    "resources",
+    "components",
+    "namespace",
+    "images",
+    "labels",
+    "commonLabels",
+    "commonAnnotations",
+    "buildMetadata",
+    "sortOptions",
+    "generatorOptions",
+    "configMapGenerator",
+    "secretGenerator",
 ];
 
 /// Deepest nesting of kustomizations; a cycle is deeper.
@@ -100,12 +112,12 @@ pub struct Manifests {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// A file or directory is missing or cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {cause}")]
     Unreadable {
         /// Which.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A file is not YAML.
     #[error("{origin}: not YAML: {message}")]
@@ -190,7 +202,7 @@ impl Manifests {
         if depth > MAX_DEPTH {
             return Err(ManifestError::TooDeep { path: path.to_owned() });
         }
-        let unreadable = |source| ManifestError::Unreadable { path: path.to_owned(), source };
+        let unreadable = |cause| ManifestError::Unreadable { path: path.to_owned(), cause };
         if !fs::metadata(path).map_err(unreadable)?.is_dir() {
             let text = fs::read_to_string(path).map_err(unreadable)?;
             return self.add_text(path, &text);
@@ -225,7 +237,7 @@ impl Manifests {
             #[serde(flatten)]
             rest: serde_json::Map<String, Value>,
         }
-        let unreadable = |source| ManifestError::Unreadable { path: file.to_owned(), source };
+        let unreadable = |cause| ManifestError::Unreadable { path: file.to_owned(), cause };
         let text = fs::read_to_string(file).map_err(unreadable)?;
         let kustomization: Kustomization = yaml::from_str(&text).map_err(|fault| {
             let origin = Origin { file: file.to_owned(), line: fault.line };
@@ -321,7 +333,10 @@ mod tests {
             ("a: [1, 2\nb: 3\n", "config.yaml:"),
             ("kind: Service\n", "config.yaml:1: not a Kubernetes object: it has no apiVersion"),
             ("just words\n", "config.yaml:1: not a Kubernetes object: it has no kind"),
-            ("apiVersion: v1\nkind: Service\n", "config.yaml:1: not a Kubernetes object: it has no metadata.name"),
+            (
+                "apiVersion: v1\nkind: Service\n",
+                "config.yaml:1: not a Kubernetes object: it has no metadata.name",
+            ),
             (
                 "---\napiVersion: metallb.io/v1beta1\nkind: IPAdressPool\nmetadata: {name: p}\n",
                 "config.yaml:2: unknown kind \"IPAdressPool\" (metallb.io/v1beta1)",
@@ -337,7 +352,10 @@ mod tests {
     fn a_fault_in_a_later_document_has_its_own_line() {
         let text = format!("{POOL}spec: {{addresses: []}}\n---\nkind: [\n");
         let error = parse(&text).expect_err("the second document is broken").to_string();
-        assert!(error.starts_with("config.yaml:6: not YAML") || error.starts_with("config.yaml:7: not YAML"), "{error}");
+        assert!(
+            error.starts_with("config.yaml:6: not YAML") || error.starts_with("config.yaml:7: not YAML"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod controllers;
 pub mod fingerprint;
 pub mod manifests;
+pub mod nic;
 pub mod node;
 pub mod objects;
 pub mod order;

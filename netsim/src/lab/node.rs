@@ -2,7 +2,7 @@
 //! behind it, and the very speaker that ships.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use metallb_api::service::TrafficPolicy;
@@ -15,6 +15,7 @@ use speaker_core::{
 use super::backends::Backends;
 use super::clock;
 use super::cluster::{Cluster, WatchId};
+use super::nic;
 use super::objects::Kind;
 use super::plan;
 use super::random::Seed;
@@ -99,6 +100,8 @@ struct Process {
     speaker: Speaker,
     watch: WatchId,
     gossip: UdpHandle,
+    /// The multicast groups that its NIC lets through for it.
+    groups: BTreeSet<Ipv6Addr>,
     /// Who was heard when, for [`PROOF`].
     heard: BTreeMap<SocketAddr, Time>,
 }
@@ -249,7 +252,8 @@ impl Node {
         };
         let Some(machine) = &mut self.machine else { return };
         let gossip = machine.host.stack().udp_bind(plan::GOSSIP_PORT);
-        machine.process = Some(Process { speaker: Speaker::new(settings), watch, gossip, heard: BTreeMap::new() });
+        let (speaker, groups, heard) = (Speaker::new(settings), BTreeSet::new(), BTreeMap::new());
+        machine.process = Some(Process { speaker, watch, gossip, groups, heard });
         self.tell_interfaces(now);
     }
 
@@ -315,7 +319,8 @@ impl Node {
             }
             return;
         }
-        if is_arp_for(&frame, self.mac()) {
+        let groups = self.process().map(|process| &process.groups);
+        if nic::passes(&frame, self.mac(), groups) {
             self.tell_speaker(now, Input::Frame { interface: INTERFACE, bytes: &frame });
         }
         if let Some(machine) = &mut self.machine {
@@ -409,6 +414,8 @@ impl Node {
                             self.deeds.push(Deed::Event { service, reason, message });
                         }
                         Effect::Notice(notice) => self.deeds.push(Deed::Notice(notice)),
+                        Effect::JoinGroup { group, .. } => _ = process.groups.insert(group),
+                        Effect::LeaveGroup { group, .. } => _ = process.groups.remove(&group),
                         Effect::Exit => self.deeds.push(Deed::Exit),
                     }
                 }
@@ -439,12 +446,6 @@ impl Node {
     }
 }
 
-/// What a packet socket on the NIC would get: ARP to us or to everybody.
-fn is_arp_for(frame: &[u8], mac: EthernetAddress) -> bool {
-    frame.get(12..14) == Some(&[0x08, 0x06])
-        && frame.first_chunk::<6>().is_some_and(|to| *to == mac.0 || to[0] & 1 == 1)
-}
-
 /// The speaker's input that follows from an update.
 fn input(view: &View, update: &Update) -> Option<Input<'static>> {
     let kind = match update {
@@ -467,9 +468,7 @@ fn input(view: &View, update: &Update) -> Option<Input<'static>> {
         (_, Update::Listed(_)) => Input::EndpointSlices(view.endpoint_slices()),
         (_, Update::Changed(key) | Update::Gone(key)) => match view.get(key).and_then(view::endpoint_slice) {
             Some(slice) => Input::EndpointSlice(slice),
-            None => {
-                Input::EndpointSliceGone { namespace: key.namespace.clone(), name: key.name.clone() }
-            }
+            None => Input::EndpointSliceGone { namespace: key.namespace.clone(), name: key.name.clone() },
         },
     })
 }

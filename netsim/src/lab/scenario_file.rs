@@ -18,22 +18,47 @@ use super::yaml;
 
 /// Everything that a step can do, as scenario files write it.
 const ACTIONS: &[&str] = &[
-    "power-off", "power-on", "crash", "start", "stop", "freeze", "thaw", "link-down", "link-up", "cut-cable",
-    "mend-cable", "isolate", "heal", "loss", "api-gone", "api-back", "cut-watch", "stale-list", "replay-watch",
-    "delay-deletes", "lose-answers", "crash-controller", "start-controller", "apply", "delete",
-    "replay-gossip", "wrong-key", "garbage", "wait",
+    "power-off",
+    "power-on",
+    "crash",
+    "start",
+    "stop",
+    "freeze",
+    "thaw",
+    "link-down",
+    "link-up",
+    "cut-cable",
+    "mend-cable",
+    "isolate",
+    "heal",
+    "loss",
+    "api-gone",
+    "api-back",
+    "cut-watch",
+    "stale-list",
+    "replay-watch",
+    "delay-deletes",
+    "lose-answers",
+    "crash-controller",
+    "start-controller",
+    "apply",
+    "delete",
+    "replay-gossip",
+    "wrong-key",
+    "garbage",
+    "wait",
 ];
 
 /// Why a scenario file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioFileError {
     /// It is missing or cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {cause}")]
     Unreadable {
         /// Which file.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// It is not YAML, or has a key that it should not have.
     #[error("{path}:{line}: {message}")]
@@ -117,7 +142,7 @@ struct StepText {
 /// # Errors
 /// The first fault found, with file and line.
 pub fn read(path: &Path) -> Result<Scenario, ScenarioFileError> {
-    let unreadable = |source| ScenarioFileError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |cause| ScenarioFileError::Unreadable { path: path.to_owned(), cause };
     let text = fs::read_to_string(path).map_err(unreadable)?;
     parse(path, &text)
 }
@@ -194,7 +219,12 @@ impl Reader<'_> {
     }
 
     /// A key that the step must have.
-    fn need<'s, T>(&self, step: &StepText, key: &str, value: Option<&'s T>) -> Result<&'s T, ScenarioFileError> {
+    fn need<'s, T>(
+        &self,
+        step: &StepText,
+        key: &str,
+        value: Option<&'s T>,
+    ) -> Result<&'s T, ScenarioFileError> {
         let message = || format!("{:?} needs the key {key:?}", step.action.value);
         value.ok_or_else(|| self.error(line(&step.action), &message()))
     }
@@ -224,9 +254,10 @@ impl Reader<'_> {
                 Action::StaleList(everybody(), *self.need(step, "revisions", step.revisions.as_ref())?)
             }
             "replay-watch" => Action::ReplayWatch(everybody()),
-            "delay-deletes" => {
-                Action::DelayDeletes(everybody(), self.take(self.need(step, "by", step.by.as_ref())?, duration)?)
-            }
+            "delay-deletes" => Action::DelayDeletes(
+                everybody(),
+                self.take(self.need(step, "by", step.by.as_ref())?, duration)?,
+            ),
             "lose-answers" => Action::LoseAnswers(step.count.unwrap_or(1)),
             "crash-controller" => Action::CrashController,
             "start-controller" => Action::StartController,
@@ -297,7 +328,8 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// `1%`, `0.5%`: a share in 1/10,000.
 fn share(text: &str) -> Result<u32, String> {
     let fault = || format!("{text:?} is no share between 0% and 100%");
-    let percent: f64 = text.trim().strip_suffix('%').ok_or_else(fault)?.trim().parse().map_err(|_| fault())?;
+    let percent: f64 =
+        text.trim().strip_suffix('%').ok_or_else(fault)?.trim().parse().map_err(|_| fault())?;
     if !(0.0..=100.0).contains(&percent) {
         return Err(fault());
     }
@@ -365,10 +397,7 @@ mod tests {
                 "name: x\nsteps:\n  - {at: 1s, do: crash, node: wk09}\n",
                 "case.yaml:1: there is no node \"wk09\"; there are wk01, wk02",
             ),
-            (
-                "name: x\nsteps:\n  - {at: 1s, do: apply, file: no-such.yaml}\n",
-                "cannot read no-such.yaml: ",
-            ),
+            ("name: x\nsteps:\n  - {at: 1s, do: apply, file: no-such.yaml}\n", "cannot read no-such.yaml: "),
         ] {
             let error = parsed(text).expect_err(text).to_string();
             assert!(error.starts_with(expected), "{error}");

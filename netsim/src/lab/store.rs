@@ -275,7 +275,9 @@ mod tests {
         store.apply(nginx());
         let (uid, version) = uid_and_version(&store);
         let address: IpAddr = [172, 16, 16, 101].into();
-        store.write_service(&nginx().key(), &uid, &version, &[address], Some("p")).expect("nobody was faster");
+        store
+            .write_service(&nginx().key(), &uid, &version, &[address], Some("p"))
+            .expect("nobody was faster");
         assert!(!store.apply(nginx()), "the same manifest changes nothing");
         assert_eq!(store.assigned(), BTreeSet::from([address]));
     }

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 use metallb_api::Time;
-use speaker_core::Peer;
 use smoltcp::wire::EthernetAddress;
+use speaker_core::Peer;
 
 use super::cluster::Cluster;
 use super::node::Node;

@@ -54,14 +54,14 @@ impl View {
     #[must_use]
     pub fn services(&self) -> Vec<Service> {
         let objects = self.objects(Kind::Service);
-        objects.filter_map(|object| service(object)).collect()
+        objects.filter_map(service).collect()
     }
 
     /// The known EndpointSlices.
     #[must_use]
     pub fn endpoint_slices(&self) -> Vec<EndpointSlice> {
         let objects = self.objects(Kind::EndpointSlice);
-        objects.filter_map(|object| endpoint_slice(object)).collect()
+        objects.filter_map(endpoint_slice).collect()
     }
 
     /// The known Nodes.

@@ -3,13 +3,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
 
 use metallb_api::{ServiceKey, Time};
-use smoltcp::wire::{EthernetAddress, IpCidr};
+use smoltcp::wire::EthernetAddress;
 
 use super::checkers::Checkers;
-use super::client::{Client, Pace};
+use super::client::Client;
 use super::clock;
 use super::cluster::{Cluster, WatchId};
 use super::controllers::ControllerProcess;
@@ -19,12 +18,11 @@ use super::node::Node;
 use super::objects::Kind;
 use super::plan;
 use super::random::Seed;
-use super::scenario::{Action, ClientKind, Link, Scenario};
+use super::scenario::{Action, Scenario};
 use super::stranger::Stranger;
 use super::timeline::{Timeline, Tone};
 use super::watch::Update;
-use crate::net::faults::{Chance, Faults};
-use crate::net::host::{Host, HostSettings};
+use crate::net::host::Host;
 use crate::net::station::Station;
 use crate::net::switch::{PortId, Switch};
 
@@ -32,12 +30,11 @@ mod liveness;
 mod narrate;
 mod script;
 mod setup;
+mod stations;
 
 pub use liveness::Outcome;
 pub use setup::{SetupError, Workload};
 
-/// How often the router asks the first address, beside the clients.
-const ROUTER_PACE: Pace = Pace { ask: Duration::from_millis(250), fetch: Duration::ZERO };
 /// Gossip frames that the stranger can have recorded.
 const RECORDED_GOSSIP: usize = 256;
 /// The secret that the speakers share.
@@ -136,7 +133,7 @@ impl World {
         let seed = Seed::new(seed);
         let workload = Workload::new(manifests, scenario.nodes)?;
         let mut switch = Switch::new(seed.word("switch"));
-        let faults = faults(scenario.link);
+        let faults = stations::faults(scenario.link);
         let mut wired = Vec::new();
         let mut ports_by_mac = BTreeMap::new();
         let mut plug = |name: &str, seat: Seat, address: Ipv4Addr| {
@@ -151,10 +148,11 @@ impl World {
             node_ports.push(plug(&name, Seat::Node(usize::from(index)), address));
             nodes.push(Node::new(&name, address, seed, SECRET));
         }
-        let (clients, addresses) = clients(scenario, seed);
+        let (clients, addresses) = stations::clients(scenario, seed);
         let seats = clients.iter().zip(addresses).enumerate();
-        let client_ports =
-            seats.map(|(index, (client, address))| plug(client.name(), Seat::Client(index), address)).collect();
+        let client_ports = seats
+            .map(|(index, (client, address))| plug(client.name(), Seat::Client(index), address))
+            .collect();
         let api_port = plug("api", Seat::ApiHost, plan::API_VIP);
         let stranger_port = plug("stranger", Seat::Stranger, Stranger::ADDRESS);
         let mut world = Self {
@@ -167,7 +165,7 @@ impl World {
             node_ports,
             clients,
             client_ports,
-            api_host: api_host(seed),
+            api_host: stations::api_host(seed),
             api_port,
             stranger: Stranger::new(seed),
             stranger_port,
@@ -243,7 +241,8 @@ impl World {
         let script = self.script.keys().next().map(|(at, _)| (*at, Due::Script));
         let api = self.cluster.poll_timeout().map(|at| (at, Due::Api));
         let switch = self.switch.poll_timeout().map(|at| (clock::time(at), Due::Switch));
-        let nodes = self.nodes.iter().enumerate().filter_map(|(i, n)| Some((n.poll_timeout()?, Due::Node(i))));
+        let nodes =
+            self.nodes.iter().enumerate().filter_map(|(i, n)| Some((n.poll_timeout()?, Due::Node(i))));
         let clients =
             self.clients.iter().enumerate().filter_map(|(i, c)| Some((c.poll_timeout()?, Due::Client(i))));
         let host = self.api_host.poll_timeout().map(|at| (clock::time(at), Due::ApiHost));
@@ -476,40 +475,4 @@ fn concerns(update: &Update, kind: Kind) -> bool {
         Update::Listed(listed) => *listed == kind,
         Update::Changed(key) | Update::Gone(key) => key.kind == kind,
     }
-}
-
-fn faults(link: Link) -> Faults {
-    let micros = |duration: Duration| {
-        smoltcp::time::Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
-    };
-    Faults {
-        jitter: micros(link.jitter),
-        loss: Chance::ratio(link.loss, 10_000),
-        ..Faults::delay(micros(link.delay))
-    }
-}
-
-/// The clients of a scenario, and the router behind them.
-fn clients(scenario: &Scenario, seed: Seed) -> (Vec<Client>, Vec<Ipv4Addr>) {
-    let (mut clients, mut addresses) = (Vec::new(), Vec::new());
-    for (index, kind) in scenario.clients.iter().enumerate() {
-        let number = u8::try_from(index).unwrap_or(u8::MAX);
-        let address = plan::client_address(number);
-        let name = if index == 0 { "client".to_owned() } else { kind.as_str().to_owned() };
-        let is_taken = clients.iter().any(|client: &Client| client.name() == name);
-        let name = if is_taken || name == "router" { format!("{name}-{}", index + 1) } else { name };
-        let fetch = if index == 0 { scenario.fetch_every } else { Duration::ZERO };
-        let pace = Pace { ask: scenario.ask_every, fetch };
-        clients.push(Client::new(&name, *kind, address, pace, seed.word(&format!("client/{index}"))));
-        addresses.push(address);
-    }
-    let kind = ClientKind::RouterIgnoringGratuitousReplies;
-    clients.push(Client::new("router", kind, plan::ROUTER, ROUTER_PACE, seed.word("router")));
-    addresses.push(plan::ROUTER);
-    (clients, addresses)
-}
-
-fn api_host(seed: Seed) -> Host {
-    let address = IpCidr::new(plan::API_VIP.into(), plan::PREFIX_LEN);
-    Host::new(HostSettings::new("api", plan::mac(plan::API_VIP), address, seed.word("api")))
 }

@@ -27,7 +27,8 @@ pub fn documents(text: &str) -> Vec<Document> {
     let mut documents = Vec::new();
     let mut current = Document { line: 0, text: String::new() };
     for (index, line) in text.lines().enumerate() {
-        let is_end = line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']));
+        let is_end =
+            line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']));
         if is_end {
             let next = Document { line: 0, text: "\n".repeat(index + 1) };
             documents.push(std::mem::replace(&mut current, next));

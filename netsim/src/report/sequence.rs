@@ -19,7 +19,7 @@ const RIGHT: f64 = 1000.0;
 const TOP: f64 = 64.0;
 /// Room for an arrow, and for a stretch in which nothing is sent.
 const ROW: f64 = 26.0;
-const GAP: f64 = 30.0;
+const GAP: f64 = 36.0;
 /// A stretch longer than this is cut short.
 const QUIET: Duration = Duration::from_millis(150);
 /// Arrows that fit on a page one still reads.
@@ -35,7 +35,7 @@ pub(super) fn draw(world: &World, outcome: &Outcome) -> String {
         picture.bottom + 20.0
     );
     picture.outage(&mut svg, outcome, world.now());
-    picture.lifelines(&mut svg, shown);
+    picture.lifelines(&mut svg);
     picture.gaps(&mut svg);
     for (message, y) in shown.iter().zip(&picture.rows) {
         picture.message(&mut svg, message, *y);
@@ -55,6 +55,8 @@ struct Picture {
     times: Vec<Time>,
     /// Stretches cut short: where, and how long they were.
     quiet: Vec<(f64, Duration)>,
+    /// Where each station goes down (`true`) or comes up again.
+    powers: BTreeMap<String, Vec<(f64, bool)>>,
     bottom: f64,
 }
 
@@ -62,16 +64,20 @@ impl Picture {
     fn new(world: &World, messages: &[Message]) -> Self {
         let clients = world.clients().iter().map(|client| client.name().to_owned());
         let nodes = world.node_names().map(str::to_owned);
-        let names: Vec<String> = clients.chain(nodes).chain(["api".to_owned(), "controller".to_owned()]).collect();
+        let names: Vec<String> =
+            clients.chain(nodes).chain(["api".to_owned(), "controller".to_owned()]).collect();
         let between = (RIGHT - LEFT) / (names.len().max(2) - 1) as f64;
-        let columns =
-            names.into_iter().enumerate().map(|(index, name)| (name, LEFT + between * index as f64)).collect();
+        let columns = names
+            .into_iter()
+            .enumerate()
+            .map(|(index, name)| (name, LEFT + between * index as f64))
+            .collect();
         let (mut rows, mut quiet) = (Vec::new(), Vec::new());
         let (mut y, mut last) = (TOP, Time::ZERO);
         for message in messages {
             let passed = message.at - last;
             if passed > QUIET {
-                quiet.push((y + GAP / 2.0, passed));
+                quiet.push((y + GAP / 2.0 + 2.0, passed));
                 y += GAP;
             }
             y += ROW;
@@ -79,7 +85,19 @@ impl Picture {
             last = message.at;
         }
         let times = messages.iter().map(|message| message.at).collect();
-        Self { columns, rows, times, quiet, bottom: y + ROW }
+        let mut powers: BTreeMap<String, Vec<(f64, bool)>> = BTreeMap::new();
+        for (message, y) in messages.iter().zip(&rows) {
+            let is_about_itself = message.to.as_deref() == Some(message.from.as_str());
+            if is_about_itself && let Some(is_down) = power(&message.label) {
+                powers.entry(message.from.clone()).or_default().push((*y, is_down));
+            }
+        }
+        Self { columns, rows, times, quiet, powers, bottom: y + ROW }
+    }
+
+    fn is_down(&self, name: &str, y: f64) -> bool {
+        let changes = self.powers.get(name).map(Vec::as_slice).unwrap_or_default();
+        changes.iter().rev().find(|(at, _)| *at <= y).is_some_and(|(_, is_down)| *is_down)
     }
 
     fn x(&self, name: &str) -> Option<f64> {
@@ -114,7 +132,7 @@ impl Picture {
         }
         let _ = writeln!(
             svg,
-            "<text class=\"outage-label\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">outage {} ms</text>",
+            "<text class=\"outage-label halo\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">outage {} ms</text>",
             WIDTH - 12.0,
             f64::midpoint(y, to) + 4.0,
             millis(outcome.outage.duration)
@@ -122,14 +140,7 @@ impl Picture {
     }
 
     /// Lines from head to foot, broken where a node was down.
-    fn lifelines(&self, svg: &mut String, messages: &[Message]) {
-        let mut downs: BTreeMap<&str, Vec<(f64, bool)>> = BTreeMap::new();
-        for (message, y) in messages.iter().zip(&self.rows) {
-            let is_about_itself = message.to.as_deref() == Some(message.from.as_str());
-            if is_about_itself && let Some(is_down) = power(&message.label) {
-                downs.entry(&message.from).or_default().push((*y, is_down));
-            }
-        }
+    fn lifelines(&self, svg: &mut String) {
         for (name, x) in &self.columns {
             let _ = writeln!(
                 svg,
@@ -137,7 +148,7 @@ impl Picture {
                 escape(name)
             );
             let (mut from, mut is_down) = (44.0, false);
-            let changes = downs.get(name.as_str()).cloned().unwrap_or_default();
+            let changes = self.powers.get(name).cloned().unwrap_or_default();
             for (y, now_down) in changes.into_iter().chain([(self.bottom, is_down)]) {
                 let look = if is_down { "life down" } else { "life" };
                 let _ = writeln!(
@@ -187,16 +198,19 @@ impl Picture {
     /// A line through all stations of the LAN, a dot on each that hears it.
     fn broadcast(&self, svg: &mut String, from: f64, y: f64, tone: Tone, label: &str) {
         let look = class(tone);
-        let lan: Vec<f64> =
-            self.columns.iter().filter(|(name, _)| name != "controller").map(|(_, x)| *x).collect();
-        let (first, last) = (lan.first().copied().unwrap_or(from), lan.last().copied().unwrap_or(from));
+        let lan: Vec<&(String, f64)> = self.columns.iter().filter(|(name, _)| name != "controller").collect();
+        let (first, last) = (lan.first().map_or(from, |(_, x)| *x), lan.last().map_or(from, |(_, x)| *x));
         let _ = writeln!(
             svg,
             "<line class=\"arrow {look}\" x1=\"{first:.1}\" x2=\"{last:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>"
         );
-        for x in lan {
+        for (name, x) in lan {
+            if self.is_down(name, y) {
+                continue;
+            }
             let radius = if (x - from).abs() < 1.0 { 5.0 } else { 3.0 };
-            let _ = writeln!(svg, "<circle class=\"tip {look}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"/>");
+            let _ =
+                writeln!(svg, "<circle class=\"tip {look}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"/>");
         }
         text(svg, f64::midpoint(first, from), y - 5.0, look, label);
     }

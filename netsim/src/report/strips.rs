@@ -116,7 +116,10 @@ impl Scale {
         };
         for second in (0..=seconds).step_by(every) {
             let x = self.x(Time::ZERO + Duration::from_secs(second));
-            let _ = writeln!(svg, "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>");
+            let _ = writeln!(
+                svg,
+                "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>"
+            );
             let y = bottom + 18.0;
             let _ = writeln!(
                 svg,

@@ -1,10 +1,11 @@
 //! Who asked lately for an address: the neighbours to tell first when it moves.
 //!
-//! Requests are broadcast, so every speaker hears them, also for addresses that
+//! Requests are broadcast, and every speaker joins the groups that
+//! solicitations are sent to, so that it hears also those for addresses that
 //! another node owns. That is what makes the list useful after a takeover.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use metallb_api::Time;
@@ -23,7 +24,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// A neighbour that asked for an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Asker {
-    pub(crate) ip: Ipv4Addr,
+    pub(crate) ip: IpAddr,
     pub(crate) mac: MacAddr,
     pub(crate) interface: InterfaceId,
 }
@@ -31,11 +32,11 @@ pub(crate) struct Asker {
 /// Recent askers by address, the longest silent forgotten first.
 #[derive(Debug, Default)]
 pub(crate) struct Askers {
-    entries: BTreeMap<(Ipv4Addr, Ipv4Addr), Entry>,
+    entries: BTreeMap<(IpAddr, IpAddr), Entry>,
     /// By address and age.
-    by_age: BTreeMap<Ipv4Addr, BTreeMap<u64, Ipv4Addr>>,
+    by_age: BTreeMap<IpAddr, BTreeMap<u64, IpAddr>>,
     /// By age over all addresses: (address, asker).
-    oldest: BTreeMap<u64, (Ipv4Addr, Ipv4Addr)>,
+    oldest: BTreeMap<u64, (IpAddr, IpAddr)>,
     sequence: u64,
 }
 
@@ -49,7 +50,7 @@ struct Entry {
 
 impl Askers {
     /// Notes that `asker` asked for `address`.
-    pub(crate) fn heard(&mut self, now: Time, address: Ipv4Addr, asker: Asker) {
+    pub(crate) fn heard(&mut self, now: Time, address: IpAddr, asker: Asker) {
         let key = (address, asker.ip);
         if let Some(entry) = self.entries.get(&key)
             && (entry.mac, entry.interface) == (asker.mac, asker.interface)
@@ -80,7 +81,7 @@ impl Askers {
     pub(crate) fn recent(
         &self,
         now: Time,
-        address: Ipv4Addr,
+        address: IpAddr,
         interface: InterfaceId,
     ) -> impl Iterator<Item = Asker> {
         let of_address = self.by_age.get(&address).into_iter().flat_map(|of| of.values().rev());
@@ -88,27 +89,27 @@ impl Askers {
     }
 
     /// One asker of `address`, if it asked within the last ten minutes.
-    pub(crate) fn get(&self, now: Time, address: Ipv4Addr, ip: Ipv4Addr) -> Option<Asker> {
+    pub(crate) fn get(&self, now: Time, address: IpAddr, ip: IpAddr) -> Option<Asker> {
         let entry = self.entries.get(&(address, ip))?;
         let recent = now.since(entry.heard) <= MAX_AGE;
         recent.then_some(Asker { ip, mac: entry.mac, interface: entry.interface })
     }
 
     /// When anybody last asked for `address`.
-    pub(crate) fn last_heard(&self, address: Ipv4Addr) -> Option<Time> {
+    pub(crate) fn last_heard(&self, address: IpAddr) -> Option<Time> {
         let ip = self.by_age.get(&address)?.values().next_back()?;
         self.entries.get(&(address, *ip)).map(|entry| entry.heard)
     }
 
     /// Forgets everybody who asked for `address`: no Service has it any more.
-    pub(crate) fn forget(&mut self, address: Ipv4Addr) {
+    pub(crate) fn forget(&mut self, address: IpAddr) {
         for (sequence, ip) in self.by_age.remove(&address).unwrap_or_default() {
             self.oldest.remove(&sequence);
             self.entries.remove(&(address, ip));
         }
     }
 
-    fn remove(&mut self, key: (Ipv4Addr, Ipv4Addr)) {
+    fn remove(&mut self, key: (IpAddr, IpAddr)) {
         let Some(entry) = self.entries.remove(&key) else { return };
         self.oldest.remove(&entry.sequence);
         if let Some(of_address) = self.by_age.get_mut(&key.0) {
@@ -126,13 +127,13 @@ mod tests {
 
     const ETH0: InterfaceId = InterfaceId(2);
 
-    fn vip(last: u8) -> Ipv4Addr {
-        Ipv4Addr::new(172, 16, 16, last)
+    fn vip(last: u8) -> IpAddr {
+        [172, 16, 16, last].into()
     }
 
     fn asker(number: u32) -> Asker {
         let [_, b, c, d] = number.to_be_bytes();
-        Asker { ip: Ipv4Addr::from(0x0a00_0000 | number), mac: MacAddr([2, 0, 0, b, c, d]), interface: ETH0 }
+        Asker { ip: [10, b, c, d].into(), mac: MacAddr([2, 0, 0, b, c, d]), interface: ETH0 }
     }
 
     fn at(seconds: u64) -> Time {

@@ -18,7 +18,7 @@ pub struct Counters {
     pub addresses: BTreeMap<IpAddr, AddressCounters>,
     /// Frames that were not answered, by reason.
     pub drops: BTreeMap<DropReason, u64>,
-    /// Requests answered although the ARP sender is not the Ethernet source
+    /// Requests answered although their sender is not the Ethernet source
     /// (Wi-Fi repeaters do that, T3).
     pub mismatched_senders: u64,
     /// Datagrams refused, by reason.

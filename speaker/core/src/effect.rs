@@ -1,6 +1,6 @@
 //! Everything that a speaker can ask its shell to do.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use metallb_api::{NodeName, ServiceKey};
@@ -17,6 +17,21 @@ pub enum Effect {
         interface: InterfaceId,
         /// The whole frame, at least 60 bytes.
         bytes: Vec<u8>,
+    },
+    /// Receive what is sent to a multicast group on an interface, until
+    /// [`Effect::LeaveGroup`] of the same two. A failure is retried until then.
+    JoinGroup {
+        /// Where.
+        interface: InterfaceId,
+        /// The group: the solicited-node group of one address or more (D61).
+        group: Ipv6Addr,
+    },
+    /// No longer receive it; the interface may have gone.
+    LeaveGroup {
+        /// Where.
+        interface: InterfaceId,
+        /// The group.
+        group: Ipv6Addr,
     },
     /// Send a sealed datagram to a peer's gossip port, once.
     SendDatagram {

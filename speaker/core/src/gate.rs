@@ -5,7 +5,7 @@
 //! as a clock that jumped or peers that know of a newer owner, belongs here.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use metallb_api::Time;
 
@@ -15,8 +15,22 @@ use crate::responder::DropReason;
 /// Replies a second over all interfaces, and how many at once (T3).
 const REPLY_RATE: u64 = 20_000;
 const REPLY_BURST: u64 = 2_000;
-/// The same where the ARP sender is not the Ethernet source (T3).
+/// The same where the sender is not the Ethernet source (T3).
 const MISMATCH_RATE: u64 = 50;
+/// The same for answers that go to all: of one host that looks for an address of
+/// its own there are few (T3).
+const TO_ALL_RATE: u64 = 50;
+
+/// What makes a request worth a smaller budget than others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// Nothing.
+    Plain,
+    /// Its sender, as it says, is not its Ethernet source.
+    Mismatched,
+    /// Its answer goes to all: duplicate address detection in IPv6.
+    ToAll,
+}
 
 /// The gate.
 #[derive(Debug)]
@@ -24,6 +38,7 @@ pub(crate) struct Gate {
     handed_over: BTreeSet<IpAddr>,
     replies: Bucket,
     mismatches: Bucket,
+    to_all: Bucket,
 }
 
 impl Gate {
@@ -33,6 +48,7 @@ impl Gate {
             handed_over: BTreeSet::new(),
             replies: Bucket::new(REPLY_RATE, REPLY_BURST),
             mismatches: Bucket::new(MISMATCH_RATE, MISMATCH_RATE),
+            to_all: Bucket::new(TO_ALL_RATE, TO_ALL_RATE),
         }
     }
 
@@ -41,18 +57,22 @@ impl Gate {
         self.handed_over.insert(address);
     }
 
-    /// Whether a reply for `address` may go out. `mismatched`: the request's ARP
-    /// sender is not its Ethernet source.
+    /// Whether a reply for `address` may go out.
     pub(crate) fn may_answer(
         &mut self,
         now: Time,
-        address: Ipv4Addr,
-        mismatched: bool,
+        address: IpAddr,
+        request: Request,
     ) -> Result<(), DropReason> {
-        if self.handed_over.contains(&IpAddr::V4(address)) {
+        if self.handed_over.contains(&address) {
             return Err(DropReason::HandedOver);
         }
-        if mismatched && !self.mismatches.take(now) {
+        let within = match request {
+            Request::Plain => true,
+            Request::Mismatched => self.mismatches.take(now),
+            Request::ToAll => self.to_all.take(now),
+        };
+        if !within {
             return Err(DropReason::RateLimited);
         }
         if !self.replies.take(now) {
@@ -70,20 +90,21 @@ mod tests {
     fn t3_replies_are_limited_and_mismatches_more_so() {
         let mut gate = Gate::new();
         let now = Time::from_micros(1);
-        let address = Ipv4Addr::new(172, 16, 16, 101);
-        let answered = |gate: &mut Gate, mismatched| {
-            (0..10_000).filter(|_| gate.may_answer(now, address, mismatched).is_ok()).count() as u64
+        let address = IpAddr::from([172, 16, 16, 101]);
+        let answered = |gate: &mut Gate, request| {
+            (0..10_000).filter(|_| gate.may_answer(now, address, request).is_ok()).count() as u64
         };
-        assert_eq!(answered(&mut gate, true), MISMATCH_RATE);
-        assert_eq!(answered(&mut gate, false), REPLY_BURST - MISMATCH_RATE);
+        assert_eq!(answered(&mut gate, Request::Mismatched), MISMATCH_RATE);
+        assert_eq!(answered(&mut gate, Request::ToAll), TO_ALL_RATE);
+        assert_eq!(answered(&mut gate, Request::Plain), REPLY_BURST - MISMATCH_RATE - TO_ALL_RATE);
     }
 
     #[test]
     fn a_closed_gate_stays_closed_for_that_address() {
         let mut gate = Gate::new();
-        let (one, two) = (Ipv4Addr::new(172, 16, 16, 101), Ipv4Addr::new(172, 16, 16, 102));
-        gate.close(one.into());
-        assert_eq!(gate.may_answer(Time::ZERO, one, false), Err(DropReason::HandedOver));
-        assert_eq!(gate.may_answer(Time::ZERO, two, false), Ok(()));
+        let (one, two) = (IpAddr::from([172, 16, 16, 101]), IpAddr::from([172, 16, 16, 102]));
+        gate.close(one);
+        assert_eq!(gate.may_answer(Time::ZERO, one, Request::Plain), Err(DropReason::HandedOver));
+        assert_eq!(gate.may_answer(Time::ZERO, two, Request::Plain), Ok(()));
     }
 }

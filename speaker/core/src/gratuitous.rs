@@ -1,35 +1,43 @@
 //! When which unsolicited frames tell the neighbours where an address is.
 //!
 //! Each announced address has a job on each interface that can carry it: six
-//! waves, then a slow refresh. A job that runs is left alone, whatever is
-//! evaluated again (W9). Frames, by the names of the announcement policy:
+//! waves in IPv4, three in IPv6, then a slow refresh. A job that runs is left
+//! alone, whatever is evaluated again (W9). Frames, by the names of the
+//! announcement policy:
 //!
 //! - A1, broadcast request for the address itself (RFC 5227): every wave.
 //! - A3, request for a recent asker, unicast to him: wave 0. He must take the
 //!   sender in before he answers, also where he ignores the gratuitous forms.
 //! - A4, broadcast reply to ourselves: waves 1 and 3, for stacks that look at
 //!   replies only.
+//! - N1, advertisement to all nodes: every wave of an IPv6 address.
+//! - N3, solicitation of a recent asker, unicast to him: wave 0, as A3.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use metallb_api::Time;
 use rand::RngExt;
 
-use crate::askers::Askers;
+use crate::askers::{Asker, Askers};
 use crate::interface::{InterfaceId, MacAddr};
 use crate::pacing::Bucket;
 use crate::random::Stream;
 use crate::responder::arp::{Operation, Packet};
+use crate::responder::ndp::Message;
 
-/// When the waves go out, in milliseconds after the first.
-const WAVES: [u64; 6] = [0, 200, 1_100, 3_000, 9_000, 27_000];
+/// When the waves of A1 go out, in milliseconds after the first.
+const ARP_WAVES: &[u64] = &[0, 200, 1_100, 3_000, 9_000, 27_000];
+/// The same of N1: not more than three, not less than a second apart
+/// (RFC 4861 7.2.6).
+const NDP_WAVES: &[u64] = &[0, 1_000, 2_000];
 /// Waves with A4 beside A1.
 const REPLY_FORM: [u8; 2] = [1, 3];
 /// How many waves a reminder has: of an address that was ours all along.
 const REMINDER_WAVES: u8 = 3;
-/// How far each gap between waves is off at random, in percent.
+/// How far each gap between waves is off at random, in percent; in IPv6 it is
+/// only ever longer.
 const JITTER: u64 = 10;
 /// How often an address is announced when all is quiet, for neighbours that
 /// missed every wave.
@@ -56,7 +64,7 @@ const LATELY: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outgoing {
     pub(crate) interface: InterfaceId,
-    pub(crate) address: Ipv4Addr,
+    pub(crate) address: IpAddr,
     pub(crate) mac: MacAddr,
     pub(crate) bytes: Vec<u8>,
     /// Set on the frame that begins a wave: which; `Some(None)` is a refresh.
@@ -66,7 +74,7 @@ pub(crate) struct Outgoing {
 /// All jobs of a node.
 #[derive(Debug)]
 pub(crate) struct Gratuitous {
-    jobs: BTreeMap<(Ipv4Addr, InterfaceId), Job>,
+    jobs: BTreeMap<(IpAddr, InterfaceId), Job>,
     lanes: BTreeMap<InterfaceId, Lane>,
     random: Stream,
     delays: u64,
@@ -97,8 +105,8 @@ enum Step {
 struct Lane {
     mac: MacAddr,
     /// By time, urgency and address.
-    prompt: BTreeSet<(Time, Urgency, Ipv4Addr, Form)>,
-    refresh: BTreeSet<(Time, Ipv4Addr)>,
+    prompt: BTreeSet<(Time, Urgency, IpAddr, Form)>,
+    refresh: BTreeSet<(Time, IpAddr)>,
     bucket: Bucket,
     refresh_bucket: Bucket,
     /// Whether the frame now at the head has been counted as put off.
@@ -115,12 +123,12 @@ enum Urgency {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Form {
-    /// A1 as the next step of its job.
-    Request,
-    /// A1 out of turn.
+    /// A1 or N1 as the next step of its job.
+    ToAll,
+    /// The same out of turn.
     Defence,
-    /// A3.
-    Directed(Ipv4Addr),
+    /// A3 or N3.
+    Directed(IpAddr),
     /// A4.
     Reply,
 }
@@ -151,7 +159,7 @@ impl Gratuitous {
     pub(crate) fn set_targets(
         &mut self,
         now: Time,
-        address: Ipv4Addr,
+        address: IpAddr,
         targets: &BTreeSet<InterfaceId>,
         askers: &Askers,
     ) {
@@ -161,14 +169,14 @@ impl Gratuitous {
         }
         for id in targets {
             if self.lanes.contains_key(id) && !self.jobs.contains_key(&(address, *id)) {
-                self.start(now, address, *id, WAVES.len() as u8, askers);
+                self.start(now, address, *id, waves(address).len() as u8, askers);
             }
         }
     }
 
     /// Announces an address again that was ours all along, but that others may
     /// have announced meanwhile. At most once a second for each address.
-    pub(crate) fn remind(&mut self, now: Time, address: Ipv4Addr, askers: &Askers) {
+    pub(crate) fn remind(&mut self, now: Time, address: IpAddr, askers: &Askers) {
         let running: Vec<InterfaceId> = self.interfaces_of(address).collect();
         for id in running {
             let Some(job) = self.jobs.get(&(address, id)) else { continue };
@@ -185,9 +193,9 @@ impl Gratuitous {
         }
     }
 
-    /// Answers a foreign claim to `address` by one A1, at most once a second for
-    /// each address (F17). Gives whether it does.
-    pub(crate) fn defend(&mut self, now: Time, address: Ipv4Addr, interface: InterfaceId) -> bool {
+    /// Answers a foreign claim to `address` by one A1 or N1, at most once a second
+    /// for each address (F17). Gives whether it does.
+    pub(crate) fn defend(&mut self, now: Time, address: IpAddr, interface: InterfaceId) -> bool {
         let (Some(job), Some(lane)) =
             (self.jobs.get_mut(&(address, interface)), self.lanes.get_mut(&interface))
         else {
@@ -230,14 +238,14 @@ impl Gratuitous {
             let (address, form) = match (prompt, refresh) {
                 (Some((_, _, address, form)), _) => (address, form),
                 (None, Some((_, address))) if lane.refresh_bucket.ready_at(now) <= now => {
-                    (address, Form::Request)
+                    (address, Form::ToAll)
                 }
                 _ => return None,
             };
             // An asker forgotten meanwhile costs no frame.
             let asker = match form {
                 Form::Directed(ip) => askers.get(now, address, ip),
-                Form::Request | Form::Defence | Form::Reply => None,
+                Form::ToAll | Form::Defence | Form::Reply => None,
             };
             let forgotten = matches!(form, Form::Directed(_)) && asker.is_none();
             if forgotten {
@@ -254,18 +262,17 @@ impl Gratuitous {
                 lane.refresh.pop_first();
             }
             self.take_out(id, prompt);
-            let begins = if form == Form::Request { self.advance(now, address, id) } else { None };
-            let packet = match (form, asker) {
-                (Form::Reply, _) => reply(address, mac),
-                (_, Some(asker)) => directed(address, mac, asker.ip, asker.mac),
-                (_, None) => request(address, mac),
+            let begins = if form == Form::ToAll { self.advance(now, address, id) } else { None };
+            let bytes = match address {
+                IpAddr::V4(address) => arp_frame(address, mac, form, asker),
+                IpAddr::V6(address) => ndp_frame(address, mac, asker),
             };
-            return Some(Outgoing { interface: id, address, mac, bytes: packet.to_frame(), begins });
+            return Some(Outgoing { interface: id, address, mac, bytes, begins });
         }
     }
 
     /// Takes the head of a lane's prompt queue out.
-    fn take_out(&mut self, id: InterfaceId, head: Option<(Time, Urgency, Ipv4Addr, Form)>) {
+    fn take_out(&mut self, id: InterfaceId, head: Option<(Time, Urgency, IpAddr, Form)>) {
         let Some((due, urgency, address, form)) = head else { return };
         if let Some(lane) = self.lanes.get_mut(&id) {
             lane.prompt.pop_first();
@@ -275,9 +282,9 @@ impl Gratuitous {
         }
     }
 
-    /// Moves a job on, now that its A1 goes out. The gaps count from here, so
+    /// Moves a job on, now that its A1 or N1 goes out. The gaps count from here, so
     /// that a wave put off does not run into the next.
-    fn advance(&mut self, now: Time, address: Ipv4Addr, id: InterfaceId) -> Option<Option<u8>> {
+    fn advance(&mut self, now: Time, address: IpAddr, id: InterfaceId) -> Option<Option<u8>> {
         let job = self.jobs.get_mut(&(address, id))?;
         let lane = self.lanes.get_mut(&id)?;
         let sent = match job.next {
@@ -287,11 +294,16 @@ impl Gratuitous {
         match sent.map(|wave| wave + 1).filter(|wave| *wave < job.waves) {
             Some(wave) => {
                 let at = usize::from(wave);
-                let gap = Duration::from_millis(WAVES[at] - WAVES[at - 1]);
-                let due = now + spread(&mut self.random, gap, JITTER);
+                let waves = waves(address);
+                let gap = Duration::from_millis(waves[at] - waves[at - 1]);
+                let due = now
+                    + match address {
+                        IpAddr::V4(_) => spread(&mut self.random, gap, JITTER),
+                        IpAddr::V6(_) => longer(&mut self.random, gap, JITTER),
+                    };
                 job.next = Step::Wave(wave);
-                job.queue(lane, address, (due, Urgency::Normal, Form::Request));
-                if REPLY_FORM.contains(&wave) {
+                job.queue(lane, address, (due, Urgency::Normal, Form::ToAll));
+                if address.is_ipv4() && REPLY_FORM.contains(&wave) {
                     job.queue(lane, address, (due, Urgency::Normal, Form::Reply));
                 }
             }
@@ -305,7 +317,7 @@ impl Gratuitous {
         Some(sent)
     }
 
-    fn start(&mut self, now: Time, address: Ipv4Addr, id: InterfaceId, waves: u8, askers: &Askers) {
+    fn start(&mut self, now: Time, address: IpAddr, id: InterfaceId, waves: u8, askers: &Askers) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let lately = askers.last_heard(address).is_some_and(|heard| now.since(heard) <= LATELY);
         let urgency = if lately { Urgency::AskedLately } else { Urgency::Normal };
@@ -317,14 +329,14 @@ impl Gratuitous {
             prompt: BTreeSet::new(),
             refresh: None,
         };
-        job.queue(lane, address, (now, urgency, Form::Request));
+        job.queue(lane, address, (now, urgency, Form::ToAll));
         for asker in askers.recent(now, address, id) {
             job.queue(lane, address, (now, Urgency::Directed, Form::Directed(asker.ip)));
         }
         self.jobs.insert((address, id), job);
     }
 
-    fn stop(&mut self, address: Ipv4Addr, id: InterfaceId) {
+    fn stop(&mut self, address: IpAddr, id: InterfaceId) {
         let Some(job) = self.jobs.remove(&(address, id)) else { return };
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         for (due, urgency, form) in job.prompt {
@@ -335,14 +347,14 @@ impl Gratuitous {
         }
     }
 
-    fn interfaces_of(&self, address: Ipv4Addr) -> impl Iterator<Item = InterfaceId> {
+    fn interfaces_of(&self, address: IpAddr) -> impl Iterator<Item = InterfaceId> {
         let all = (address, InterfaceId(0))..=(address, InterfaceId(u32::MAX));
         self.jobs.range(all).map(|((_, id), _)| *id)
     }
 }
 
 impl Job {
-    fn queue(&mut self, lane: &mut Lane, address: Ipv4Addr, entry: (Time, Urgency, Form)) {
+    fn queue(&mut self, lane: &mut Lane, address: IpAddr, entry: (Time, Urgency, Form)) {
         let (due, urgency, form) = entry;
         lane.prompt.insert((due, urgency, address, form));
         self.prompt.insert(entry);
@@ -377,6 +389,37 @@ fn spread(random: &mut Stream, gap: Duration, percent: u64) -> Duration {
     let micros = u64::try_from(gap.as_micros()).unwrap_or(u64::MAX / 100);
     let off = micros * percent / 100;
     Duration::from_micros(random.random_range(micros - off..=micros + off))
+}
+
+/// `gap`, longer by up to `percent`.
+fn longer(random: &mut Stream, gap: Duration, percent: u64) -> Duration {
+    let micros = u64::try_from(gap.as_micros()).unwrap_or(u64::MAX / 200);
+    Duration::from_micros(random.random_range(micros..=micros + micros * percent / 100))
+}
+
+/// When the waves of an address go out.
+const fn waves(address: IpAddr) -> &'static [u64] {
+    match address {
+        IpAddr::V4(_) => ARP_WAVES,
+        IpAddr::V6(_) => NDP_WAVES,
+    }
+}
+
+fn arp_frame(address: Ipv4Addr, mac: MacAddr, form: Form, asker: Option<Asker>) -> Vec<u8> {
+    let packet = match (form, asker) {
+        (Form::Reply, _) => reply(address, mac),
+        (_, Some(Asker { ip: IpAddr::V4(ip), mac: to, .. })) => directed(address, mac, ip, to),
+        _ => request(address, mac),
+    };
+    packet.to_frame()
+}
+
+fn ndp_frame(address: Ipv6Addr, mac: MacAddr, asker: Option<Asker>) -> Vec<u8> {
+    let message = match asker {
+        Some(Asker { ip: IpAddr::V6(ip), mac: to, .. }) => Message::directed(address, mac, ip, to),
+        _ => Message::unsolicited(address, mac),
+    };
+    message.to_frame()
 }
 
 /// A1: "who has `address`? tell `address`".

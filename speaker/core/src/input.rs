@@ -14,8 +14,8 @@ use crate::interface::{Interface, InterfaceId};
 /// `Interfaces`) are whole: what is missing in one is gone.
 #[derive(Clone, Debug)]
 pub enum Input<'a> {
-    /// An Ethernet frame was received: ARP of any operation, and nothing that
-    /// this node sent itself.
+    /// An Ethernet frame was received: ARP of any operation, a neighbour
+    /// solicitation or advertisement, and nothing that this node sent itself.
     Frame {
         /// Where.
         interface: InterfaceId,

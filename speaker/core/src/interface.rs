@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use metallb_api::IpFamily;
+
 /// The kernel's index of an interface, unique on the node at any one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceId(pub u32);
@@ -30,7 +32,7 @@ impl fmt::Display for MacAddr {
     }
 }
 
-/// An interface with what decides whether it can announce (D45).
+/// An interface with what decides whether it can announce (D45, D46).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     /// Its index.
@@ -57,6 +59,22 @@ impl Interface {
     /// Whether ARP can be answered on it (D45).
     #[must_use]
     pub fn can_announce_ipv4(&self) -> bool {
-        self.is_up && !self.has_master && !self.no_arp && self.can_broadcast && self.mac.is_some()
+        self.can_announce_ipv6() && self.can_broadcast
+    }
+
+    /// Whether NDP can be answered on it (D46). A link-local address is not
+    /// needed (W39): we speak as the announced address.
+    #[must_use]
+    pub fn can_announce_ipv6(&self) -> bool {
+        self.is_up && !self.has_master && !self.no_arp && self.mac.is_some()
+    }
+
+    /// Whether addresses of `family` can be announced on it (D45, D46).
+    #[must_use]
+    pub fn can_announce(&self, family: IpFamily) -> bool {
+        match family {
+            IpFamily::V4 => self.can_announce_ipv4(),
+            IpFamily::V6 => self.can_announce_ipv6(),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Decides which addresses this node owns, and answers ARP for them.
+//! Decides which addresses this node owns, and answers ARP and NDP for them.
 //!
 //! No I/O and no clock: [`Speaker::handle`] takes one [`Input`],
 //! [`Speaker::poll_effect`] gives what must be done, and
@@ -17,6 +17,7 @@ mod eligibility;
 mod envelope;
 mod gate;
 mod gratuitous;
+mod groups;
 mod handover;
 mod input;
 mod interface;

@@ -198,7 +198,9 @@ mod tests {
                 alive.iter().map(|(node, score)| Candidate { node: node.clone(), score: *score }).collect();
             owners.candidates_changed();
             // Some Services are not asked for in each round, and miss a version.
-            for number in (0..60_u32).sample(&mut random, 40) {
+            let mut numbers = [0; 40];
+            assert_eq!((0..60_u32).sample_fill(&mut random, &mut numbers), numbers.len());
+            for number in numbers {
                 let service = ServiceKey::new("default", number.to_string());
                 let found = owners.owner(&service, &eligible(number), |_| candidates.clone());
                 let expected = election::order(&candidates, IpAddr::V4(number.into())).into_iter().next();

@@ -1,6 +1,21 @@
 //! What is answered: one received frame in, a reply or the reason for silence out.
 
 pub(crate) mod arp;
+pub(crate) mod ndp;
+
+/// The longest frame looked at, in bytes: header, 1,500 bytes and a tag.
+const MAX_FRAME: usize = 1_518;
+const ETHERNET_HEADER: usize = 14;
+/// IEEE 802.1Q and 802.1ad.
+const VLAN_TAGS: [u16; 2] = [0x8100, 0x88a8];
+/// Where the EtherType is, and IPv6's.
+const ETHERTYPE: std::ops::Range<usize> = 12..14;
+const IPV6: [u8; 2] = [0x86, 0xdd];
+
+/// Whether a frame is [`ndp`]'s to read; all others are [`arp`]'s.
+pub(crate) fn is_ipv6(frame: &[u8]) -> bool {
+    frame.get(ETHERTYPE) == Some(&IPV6)
+}
 
 /// What becomes of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,23 +32,32 @@ pub enum DropReason {
     /// It came from an interface that we have not been told of.
     UnknownInterface,
     /// The interface does not announce: down, without broadcast or ARP, or part
-    /// of a bridge or bond (D45).
+    /// of a bridge or bond (D45, D46).
     UnusableInterface,
-    /// It ends before the ARP packet does.
+    /// It ends before the packet in it does.
     TooShort,
-    /// It is longer than any Ethernet frame that can hold ARP.
+    /// It is longer than any Ethernet frame on a segment of 1,500 bytes.
     TooLong,
     /// It carries a VLAN tag: its segment is another one (D54).
     Tagged,
-    /// Its EtherType is not ARP (D50).
+    /// Its EtherType is neither ARP's nor IPv6's (D50).
     NotArp,
-    /// It is ARP, but not for IPv4 over Ethernet (D54).
+    /// It is IPv6, but neither a neighbour solicitation nor an advertisement.
+    NotNdp,
+    /// It is ARP, but not for IPv4 over Ethernet (D54); or NDP with a code, an
+    /// option, an address or a flag that may not be there (RFC 4861 7.1).
     Malformed,
+    /// Its hop limit is not 255: a router has passed it on (RFC 4861 7.1).
+    HopLimit,
+    /// Its ICMPv6 checksum is wrong.
+    BadChecksum,
     /// Its operation is neither request nor reply.
     UnknownOperation,
-    /// It is a reply (D56). It was looked at for conflicts.
+    /// It is a reply or an advertisement (D56, D62). It was looked at for
+    /// conflicts.
     NotARequest,
-    /// Its destination is neither broadcast nor our own address (D56).
+    /// Its destination is neither broadcast nor our own address (D56); in NDP,
+    /// neither the group of the address asked for nor that address itself.
     ForeignDestination,
     /// Its sender is a group or nobody; an answer would be an attack (T3).
     SenderNotUnicast,
@@ -60,6 +84,9 @@ impl DropReason {
             Self::TooLong => "tooLong",
             Self::Tagged => "tagged",
             Self::NotArp => "notARP",
+            Self::NotNdp => "notNDP",
+            Self::HopLimit => "hopLimit",
+            Self::BadChecksum => "badChecksum",
             Self::Malformed => "malformed",
             Self::UnknownOperation => "unknownOperation",
             Self::NotARequest => "notARequest",

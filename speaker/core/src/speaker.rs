@@ -1,7 +1,7 @@
 //! The speaker's state machine; it dispatches, others decide.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use metallb_api::config::Resources;
@@ -15,6 +15,7 @@ use crate::effect::{Effect, Notice, WithdrawReason};
 use crate::eligibility::Eligible;
 use crate::gate::Gate;
 use crate::gratuitous::Gratuitous;
+use crate::groups::Groups;
 use crate::handover::Handover;
 use crate::input::{Input, Peer};
 use crate::interface::{Interface, InterfaceId, MacAddr};
@@ -67,8 +68,8 @@ pub enum NotReady {
     /// Kubernetes does not know our node.
     #[error("there is no Node of this speaker's name")]
     OwnNode,
-    /// Nothing to answer ARP on.
-    #[error("no interface can announce: none is up, with a carrier, and able to broadcast")]
+    /// Nothing to answer ARP or NDP on.
+    #[error("no interface can announce: none is an Ethernet link that is up and has a carrier")]
     Interfaces,
     /// The other speakers have not been met (W15).
     #[error("the other speakers have not answered yet")]
@@ -101,9 +102,10 @@ pub struct Speaker {
     gate: Gate,
     gratuitous: Gratuitous,
     askers: Askers,
-    /// The IPv4 addresses of eligible Services, whoever owns them, with how many
-    /// have each: those whose askers are remembered.
-    wanted: BTreeMap<Ipv4Addr, usize>,
+    groups: Groups,
+    /// The addresses of eligible Services, whoever owns them, with how many have
+    /// each: those whose askers are remembered.
+    wanted: BTreeMap<IpAddr, usize>,
 
     membership: Option<Membership>,
     started: Option<Time>,
@@ -148,6 +150,7 @@ impl Speaker {
             gate: Gate::new(),
             gratuitous: Gratuitous::new(jitter),
             askers: Askers::default(),
+            groups: Groups::default(),
             wanted: BTreeMap::new(),
             membership,
             started: None,
@@ -321,6 +324,7 @@ impl Speaker {
         }
         self.consider_joined(now);
         self.settle(now);
+        self.change_groups();
         self.remind(now);
         self.send_gratuitous(now);
     }
@@ -394,9 +398,7 @@ impl Speaker {
             .flat_map(|announced| announced.addresses.iter().copied())
             .collect();
         for address in addresses {
-            if let IpAddr::V4(address) = address {
-                self.gratuitous.remind(now, address, &self.askers);
-            }
+            self.gratuitous.remind(now, address, &self.askers);
         }
     }
 

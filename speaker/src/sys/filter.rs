@@ -1,8 +1,9 @@
-//! The classic BPF program that the kernel runs on every ARP frame before it
-//! wakes us.
+//! The classic BPF programs that the kernel runs on every ARP and IPv6 frame
+//! before it wakes us.
 //!
-//! It keeps what the responder could possibly answer or learn from: well-formed
-//! Ethernet/IPv4 ARP requests and replies that came from the wire. A load past
+//! They keep what the responder could possibly answer or learn from: well-formed
+//! Ethernet/IPv4 ARP requests and replies, and neighbour solicitations and
+//! advertisements of this link, that came from the wire. A load past
 //! the end of a frame ends the program with "drop", so a truncated frame never
 //! gets through.
 
@@ -30,7 +31,7 @@ const PACKET_TYPE: u32 = (-0x1000_i32 + 4).cast_unsigned();
 /// has no interface for) and our own.
 const LAST_WANTED_PACKET_TYPE: u32 = 2;
 
-/// Bytes kept of a frame: an ARP frame has 42, padded to 60; more is trailer.
+/// Bytes kept of an ARP frame: it has 42, padded to 60; more is trailer.
 pub const SNAP_LEN: u32 = 128;
 
 /// ARP, hardware type Ethernet, protocol IPv4, lengths 6 and 4, operation
@@ -46,21 +47,48 @@ pub fn arp() -> Vec<SockFilter> {
         (LD_BYTE, 19, 4),      // protocol length
     ];
 
+    keep_if(&FIELDS, (LD_HALF, 20, [1, 2]), 42, SNAP_LEN)
+}
+
+/// ICMPv6 behind an IPv6 header without extensions, hop limit 255, a neighbour
+/// solicitation or advertisement of code 0 (RFC 4861 7.1), received and not
+/// overheard. Nothing is cut off: options may be many.
+#[must_use]
+pub fn ndp() -> Vec<SockFilter> {
+    const FIELDS: [(u16, u32, u32); 4] = [
+        (LD_HALF, 12, 0x86dd), // EtherType
+        (LD_BYTE, 20, 58),     // next header
+        (LD_BYTE, 21, 255),    // hop limit
+        (LD_BYTE, 55, 0),      // code
+    ];
+    keep_if(&FIELDS, (LD_BYTE, 54, [135, 136]), 78, u32::MAX)
+}
+
+/// Keeps up to `keep` bytes of a frame that came from the wire and has at least
+/// `shortest` of them, whose `fields` have the values given, and `kind` one of
+/// its two.
+fn keep_if(
+    fields: &[(u16, u32, u32)],
+    kind: (u16, u32, [u32; 2]),
+    shortest: u32,
+    keep: u32,
+) -> Vec<SockFilter> {
     let mut program =
         vec![statement(LD_WORD, PACKET_TYPE), jump(JUMP_GREATER, LAST_WANTED_PACKET_TYPE, DROP, NEXT)];
-    for (load, offset, value) in FIELDS {
-        program.push(statement(load, offset));
-        program.push(jump(JUMP_EQUAL, value, NEXT, DROP));
+    for (load, offset, value) in fields {
+        program.push(statement(*load, *offset));
+        program.push(jump(JUMP_EQUAL, *value, NEXT, DROP));
     }
-    program.push(statement(LD_HALF, 20)); // operation
-    program.push(jump(JUMP_EQUAL, 1, KEEP, NEXT));
-    program.push(jump(JUMP_EQUAL, 2, KEEP, DROP));
+    let (load, offset, [one, other]) = kind;
+    program.push(statement(load, offset));
+    program.push(jump(JUMP_EQUAL, one, KEEP, NEXT));
+    program.push(jump(JUMP_EQUAL, other, KEEP, DROP));
     // The last byte that a responder reads: a shorter frame ends here.
-    let keep = program.len();
-    program.push(statement(LD_BYTE, 41));
-    program.push(statement(RETURN, SNAP_LEN));
+    let end = program.len();
+    program.push(statement(LD_BYTE, shortest - 1));
+    program.push(statement(RETURN, keep));
     program.push(statement(RETURN, 0));
-    resolve(program, keep)
+    resolve(program, end)
 }
 
 /// Jump targets while a program is being written; [`resolve`] makes offsets of
@@ -164,6 +192,47 @@ mod tests {
         ] {
             assert_eq!(passes(&filter, &frame).is_some(), expected, "{what}");
         }
+    }
+
+    /// A solicitation with its option: 86 bytes, checksum aside.
+    fn solicitation() -> Vec<u8> {
+        let mut frame = vec![0x33, 0x33, 0xff, 0, 0, 1, 0x02, 0, 0, 0, 0, 1, 0x86, 0xdd];
+        frame.extend([0x60, 0, 0, 0, 0, 32, 58, 255]);
+        frame.extend([0xfe; 16]);
+        frame.extend([0xff; 16]);
+        frame.extend([135, 0, 0, 0, 0, 0, 0, 0]);
+        frame.extend([0xfd; 16]);
+        frame.extend([1, 1, 0x02, 0, 0, 0, 0, 1]);
+        frame
+    }
+
+    #[test]
+    fn t1_keeps_neighbour_discovery_of_this_link_and_nothing_else() {
+        let changed = |at: usize, value: u8| {
+            let mut frame = solicitation();
+            frame[at] = value;
+            frame
+        };
+        let filter = ndp();
+        let long = [solicitation(), vec![0; 1_400]].concat();
+        for (what, frame, expected) in [
+            ("solicitation", solicitation(), true),
+            ("advertisement", changed(54, 136), true),
+            ("duplicate detection has no option", solicitation()[..78].to_vec(), true),
+            ("many options", long.clone(), true),
+            ("one byte short", solicitation()[..77].to_vec(), false),
+            ("Ethernet header only", solicitation()[..14].to_vec(), false),
+            ("ARP", changed(13, 0x06), false),
+            ("UDP", changed(20, 17), false),
+            ("hop limit 254", changed(21, 254), false),
+            ("code 1", changed(55, 1), false),
+            ("router advertisement", changed(54, 134), false),
+            ("redirect", changed(54, 137), false),
+            ("echo request", changed(54, 128), false),
+        ] {
+            assert_eq!(passes(&filter, &frame).is_some(), expected, "{what}");
+        }
+        assert_eq!(passes(&filter, &long), Some(long.len()), "nothing is cut off");
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! One packet socket that hears ARP on every Ethernet interface of the network
+//! Packet sockets that hear ARP or NDP on every Ethernet interface of the network
 //! namespace, also on those created after it, and sends on any of them.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockFilter, Socket, Type};
 use speaker_core::InterfaceId;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -27,14 +27,14 @@ pub struct Received {
     pub is_for_us: bool,
 }
 
-/// An unbound (interface index 0) `AF_PACKET` socket for ARP.
+/// An unbound (interface index 0) `AF_PACKET` socket for one protocol.
 #[derive(Debug)]
 pub struct PacketSocket {
     socket: Socket,
 }
 
 impl PacketSocket {
-    /// Opens the socket, not blocking. Once it is open it needs no privilege.
+    /// Opens a socket for ARP, not blocking. Once it is open it needs no privilege.
     ///
     /// The order matters: with protocol 0 nothing is received, so no frame gets
     /// past the filter before it is attached; binding then starts reception.
@@ -43,13 +43,26 @@ impl PacketSocket {
     /// `PermissionDenied` without `CAP_NET_RAW` in the user namespace that owns
     /// the network namespace; otherwise whatever the kernel says.
     pub fn open_arp() -> io::Result<Self> {
+        Self::open(libc::ETH_P_ARP, &filter::arp())
+    }
+
+    /// Opens a socket for neighbour solicitations and advertisements, as
+    /// [`Self::open_arp`]. It joins no group.
+    ///
+    /// # Errors
+    /// As [`Self::open_arp`].
+    pub fn open_ndp() -> io::Result<Self> {
+        Self::open(libc::ETH_P_IPV6, &filter::ndp())
+    }
+
+    fn open(protocol: libc::c_int, filter: &[SockFilter]) -> io::Result<Self> {
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         socket.set_nonblocking(true)?;
         // The kernel grants at most net.core.rmem_max; less is no reason to stop.
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-        socket.attach_filter(&filter::arp())?;
+        socket.attach_filter(filter)?;
         let socket = Self { socket };
-        socket.bind(ethertype(libc::ETH_P_ARP))?;
+        socket.bind(ethertype(protocol))?;
         Ok(socket)
     }
 

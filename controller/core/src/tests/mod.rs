@@ -7,6 +7,8 @@ mod lifecycle;
 mod model;
 mod pools;
 mod requests;
+mod set_aside;
 mod sharing;
+mod shortage;
 mod world;
 mod writing;

@@ -10,7 +10,9 @@ use metallb_api::service::{FamilyPolicy, TrafficPolicy};
 use metallb_api::{IpFamilies, IpFamily, Service, ServiceKey};
 use proptest::prelude::*;
 
-use super::world::{World, dual, key, labels, lb, lb6, may_share, pool, pool_with, port};
+use super::world::{
+    World, dual, exclusion, key, labels, lb, lb6, may_share, pool, pool_with, port, reservation,
+};
 use crate::{Input, Settings};
 
 /// One thing that a user or the cluster does.
@@ -54,7 +56,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => (0..7_u8, shape).prop_map(|(name, shape)| Step::Apply { name, shape }),
         3 => (0..7_u8).prop_map(Step::Delete),
-        2 => (0..6_u8).prop_map(Step::Pools),
+        2 => (0..8_u8).prop_map(Step::Pools),
         1 => Just(Step::Restart),
         1 => Just(Step::Relist),
         1 => any::<bool>().prop_map(Step::HoldWrites),
@@ -104,8 +106,18 @@ fn pools(choice: u8) -> Vec<IPAddressPool> {
             b(),
         ],
         4 => vec![pool("a", &["10.0.0.0/31", "broken"]), b()],
+        5 => vec![with_reservation(a()), b()],
+        6 => vec![with_reservation(pool("a", &["10.0.0.0/31", "10.0.0.4/31", "10.0.0.8/31"])), b()],
         _ => Vec::new(),
     }
+}
+
+/// 10.0.0.1 is for `s1`, 10.0.0.4 for nobody.
+fn with_reservation(mut pool: IPAddressPool) -> IPAddressPool {
+    let for_s1 = reservation(&["10.0.0.1"], |entry| entry.name = Some("s1".to_owned()));
+    pool.spec.reservations = vec![for_s1];
+    pool.spec.excluded_addresses = vec![exclusion(&["10.0.0.4"], "a printer")];
+    pool
 }
 
 fn run(world: &mut World, step: &Step) {
@@ -147,13 +159,21 @@ fn assignments(world: &World) -> BTreeMap<ServiceKey, Vec<IpAddr>> {
     held.map(|assigned| (assigned.service.clone(), assigned.addresses.to_vec())).collect()
 }
 
-/// S1, and that what is stored is what is held.
+/// S1, that what is stored is what is held, and that nobody has what is set
+/// aside for others.
 fn check_store(world: &World) {
     let held = assignments(world);
     for service in world.store.values() {
         let shown: Vec<IpAddr> = service.ingress_ips().collect();
         let expected = held.get(&service.key).cloned().unwrap_or_default();
         assert_eq!(shown, expected, "{}", service.key);
+        for pool in world.controller.config().pools.values() {
+            let withheld = shown
+                .iter()
+                .filter(|address| pool.contains(**address))
+                .find_map(|address| pool.withheld(*address, service));
+            assert_eq!(withheld, None, "{}", service.key);
+        }
         for other in world.store.values().filter(|other| other.key != service.key) {
             if other.ingress_ips().any(|address| shown.contains(&address)) {
                 assert!(may_share(service, other), "S1: {} and {} have {shown:?}", service.key, other.key);
@@ -176,6 +196,7 @@ fn naive_pick(world: &World, pool: &Pool, family: IpFamily, service: &Service) -
     let free =
         |address: &IpAddr| {
             pool.may_assign(*address)
+                && pool.withheld(*address, service).is_none()
                 && world.store.values().filter(|other| other.key != service.key).all(|other| {
                     other.ingress_ips().all(|shown| shown != *address) || may_share(service, other)
                 })
@@ -232,6 +253,29 @@ proptest! {
                 prop_assert_eq!(world.vips("mine"), mine.clone());
             }
         }
+    }
+
+    /// A reserved address is there for its Service after any history: at rest it
+    /// has that one, or another that it is content with.
+    #[test]
+    fn a_reservation_serves_its_service_after_any_history(steps in steps(), choice in 5..7_u8) {
+        let mut world = World::new(pools(1));
+        for step in &steps {
+            run(&mut world, step);
+        }
+        world.tell_pools(pools(choice));
+        quiesce(&mut world);
+        let shape = Shape { kind: 0, share: 0, port: 80, local: false, asked: 9, balanced: true };
+        let fresh = !world.store.contains_key(&key("s1"));
+        let mut service = build(1, &shape);
+        if let Some(stored) = world.store.get(&service.key) {
+            service.ingress.clone_from(&stored.ingress);
+            service.annotations.allocated_from_pool.clone_from(&stored.annotations.allocated_from_pool);
+        }
+        world.apply(service);
+        check_store(&world);
+        let has = world.vips("s1");
+        prop_assert!(if fresh { has == "10.0.0.1" } else { !has.is_empty() }, "{has:?}");
     }
 
     /// C33, C35: a newcomer gets what the naive allocator finds, or waits.

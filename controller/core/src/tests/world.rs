@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use metallb_api::annotations::Annotations;
 use metallb_api::config::{Resources, Verdict};
-use metallb_api::crd::{IPAddressPool, IPAddressPoolSpec, ServiceAllocationSpec};
+use metallb_api::crd::{
+    ExclusionSpec, IPAddressPool, IPAddressPoolSpec, ReservationSpec, ServiceAllocationSpec,
+};
 use metallb_api::service::{FamilyPolicy, Ingress, Port, TrafficPolicy};
 use metallb_api::{Namespace, Service, ServiceKey, Time};
 
@@ -142,6 +144,15 @@ impl World {
         self.service(name).annotations.allocated_from_pool.as_deref()
     }
 
+    /// The texts of all Kubernetes Events on a Service since the last call.
+    pub(super) fn texts(&mut self, name: &str) -> Vec<String> {
+        let key = key(name);
+        let (asked, others) = std::mem::take(&mut self.events).into_iter().partition(|(on, ..)| *on == key);
+        self.events = others;
+        let asked: Vec<(ServiceKey, EventReason, String)> = asked;
+        asked.into_iter().map(|(_, reason, text)| format!("{}: {text}", reason.as_str())).collect()
+    }
+
     /// The reasons of all Kubernetes Events on a Service since the last call.
     pub(super) fn reasons(&mut self, name: &str) -> Vec<&'static str> {
         let key = key(name);
@@ -216,6 +227,7 @@ impl World {
                 owner.name,
                 service.key
             );
+            assert_eq!(owner.withheld(address, service), None, "S2: set aside");
         }
     }
 
@@ -342,6 +354,20 @@ pub(super) fn pool_with(
     let mut pool = pool(name, addresses);
     change(&mut pool.spec);
     pool
+}
+
+/// An entry of `spec.reservations`.
+pub(super) fn reservation(addresses: &[&str], change: impl FnOnce(&mut ReservationSpec)) -> ReservationSpec {
+    let addresses = addresses.iter().map(|text| (*text).to_owned()).collect();
+    let mut entry = ReservationSpec { addresses, ..Default::default() };
+    change(&mut entry);
+    entry
+}
+
+/// An entry of `spec.excludedAddresses`.
+pub(super) fn exclusion(addresses: &[&str], reason: &str) -> ExclusionSpec {
+    let addresses = addresses.iter().map(|text| (*text).to_owned()).collect();
+    ExclusionSpec { addresses, reason: Some(reason.to_owned()) }
 }
 
 /// A pool pinned as `change` says.

@@ -145,7 +145,10 @@ impl World {
                 && !points_to(&entry, mac)
             {
                 let whose = entry.mac.and_then(|mac| self.station_of(mac)).unwrap_or_default();
-                found.push(("L4", format!("{}'s table has {address} at {whose}, not at {name}", client.name())));
+                found.push((
+                    "L4",
+                    format!("{}'s table has {address} at {whose}, not at {name}", client.name()),
+                ));
             }
         }
         for (rule, seen) in found {
@@ -170,7 +173,11 @@ impl World {
             && outage.duration > most
         {
             let (was, most) = (millis(outage.duration), millis(most));
-            self.checkers.report("L1", now, format!("the client went {was} ms without an answer, more than {most}"));
+            self.checkers.report(
+                "L1",
+                now,
+                format!("the client went {was} ms without an answer, more than {most}"),
+            );
         }
         if let Some(most) = expect.lost_at_most
             && outage.lost > most
@@ -181,15 +188,23 @@ impl World {
         if let Some(most) = expect.moves_at_most
             && moves > most
         {
-            let owners: Vec<String> =
-                self.owners.iter().map(|(at, index)| format!("{} at {at}", self.nodes[*index].name())).collect();
-            let seen = format!("the first address had the owners {}: more than {most} moves", owners.join(", "));
+            let owners: Vec<String> = self
+                .owners
+                .iter()
+                .map(|(at, index)| format!("{} at {at}", self.nodes[*index].name()))
+                .collect();
+            let seen =
+                format!("the first address had the owners {}: more than {most} moves", owners.join(", "));
             self.checkers.report("L7", now, seen);
         }
         if let Some(least) = expect.moves_at_least
             && moves < least
         {
-            self.checkers.report("L1", now, format!("the first address moved {moves} times, fewer than {least}"));
+            self.checkers.report(
+                "L1",
+                now,
+                format!("the first address moved {moves} times, fewer than {least}"),
+            );
         }
     }
 

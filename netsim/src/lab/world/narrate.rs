@@ -13,8 +13,8 @@ use speaker_core::Notice;
 use super::World;
 use crate::lab::arp::{Arp, Role};
 use crate::lab::client::Noticed;
-use crate::lab::cluster::Written;
 use crate::lab::clock::millis;
+use crate::lab::cluster::Written;
 use crate::lab::controllers;
 use crate::lab::node;
 use crate::lab::objects::{Key, Kind};
@@ -63,13 +63,11 @@ impl World {
     fn speaker_noticed(&mut self, index: usize, notice: &Notice) {
         let node = self.nodes[index].name().clone();
         self.checkers.noticed(self.now, &node, notice);
-        match notice {
-            Notice::Announced { address, .. } if Some(*address) == self.address.map(IpAddr::V4) => {
-                if self.owners.last().is_none_or(|(_, last)| *last != index) {
-                    self.owners.push((self.now, index));
-                }
-            }
-            _ => {}
+        if let Notice::Announced { address, .. } = notice
+            && Some(*address) == self.address.map(IpAddr::V4)
+            && self.owners.last().is_none_or(|(_, last)| *last != index)
+        {
+            self.owners.push((self.now, index));
         }
         if !self.timeline.is_recording() {
             return;
@@ -96,7 +94,9 @@ impl World {
                 let whose = self.station_of(EthernetAddress(mac.0)).unwrap_or_else(|| mac.to_string());
                 (Tone::Plain, format!("{whose} also claims {address}"))
             }
-            Notice::Paused(late) => (Tone::Bad, format!("was asleep: its timer is {} ms late", late.as_millis())),
+            Notice::Paused(late) => {
+                (Tone::Bad, format!("was asleep: its timer is {} ms late", late.as_millis()))
+            }
             Notice::ConfigLoaded { pools, advertisements, rejected } => {
                 (Tone::Faint, config(*pools, *advertisements, rejected.iter().map(|(name, why)| (name, why))))
             }
@@ -134,7 +134,12 @@ impl World {
             let mut asked = Vec::new();
             for arp in arps.iter().filter(|arp| arp.role() == Role::A3) {
                 let to = self.station_of(arp.destination).unwrap_or_else(|| arp.target.to_string());
-                self.arrow(&node, Some(&to), format!("A3 who has {}? tell {address}", arp.target), Tone::Wire);
+                self.arrow(
+                    &node,
+                    Some(&to),
+                    format!("A3 who has {}? tell {address}", arp.target),
+                    Tone::Wire,
+                );
                 asked.push(to);
             }
             if !asked.is_empty() {
@@ -142,7 +147,12 @@ impl World {
             }
             for arp in arps.iter().filter(|arp| arp.role() == Role::Answer) {
                 let to = self.station_of(arp.destination).unwrap_or_else(|| arp.target.to_string());
-                self.arrow(&node, Some(&to), format!("{address} is at {}", colons(arp.sender_mac)), Tone::Wire);
+                self.arrow(
+                    &node,
+                    Some(&to),
+                    format!("{address} is at {}", colons(arp.sender_mac)),
+                    Tone::Wire,
+                );
                 parts.push(format!("answers {to}: {address} is at {}", colons(arp.sender_mac)));
             }
             if !parts.is_empty() {
@@ -156,7 +166,8 @@ impl World {
         if !self.timeline.is_recording() || frame.get(12..14) != Some(&[0x08, 0x06]) {
             return;
         }
-        let Some(arp) = Arp::parse(frame).filter(|arp| !arp.is_reply && Some(arp.target) == self.address) else {
+        let Some(arp) = Arp::parse(frame).filter(|arp| !arp.is_reply && Some(arp.target) == self.address)
+        else {
             return;
         };
         let name = self.clients[index].name().to_owned();
@@ -216,7 +227,11 @@ impl World {
         let by = self.narrator.answerers.get(&0).copied().unwrap_or_default();
         let name = self.clients[0].answerers().get(usize::from(by)).cloned().unwrap_or_default();
         let every = self.scenario.ask_every.as_millis();
-        self.log_client(0, Tone::Plain, format!("{answers} answers (asking every {every} ms) and {pages} pages, last by {name}"));
+        self.log_client(
+            0,
+            Tone::Plain,
+            format!("{answers} answers (asking every {every} ms) and {pages} pages, last by {name}"),
+        );
         self.narrator.answers = 0;
         self.narrator.pages = 0;
     }

@@ -44,7 +44,11 @@ impl World {
             None => self.perform_on_cluster(action),
             Some(target) => {
                 let Some(index) = self.resolve(&target) else {
-                    self.log("scenario", Tone::Faint, format!("{action:?}: there is no such node now; skipped"));
+                    self.log(
+                        "scenario",
+                        Tone::Faint,
+                        format!("{action:?}: there is no such node now; skipped"),
+                    );
                     return;
                 };
                 self.perform_on_node(&action, index);
@@ -157,7 +161,11 @@ impl World {
                 for port in self.switch.ports() {
                     self.switch.wire_mut(port).set(|faults| faults.loss = Chance::ratio(loss, 10_000));
                 }
-                self.log("switch", Tone::Bad, format!("every cable loses {} % from now on", f64::from(loss) / 100.0));
+                self.log(
+                    "switch",
+                    Tone::Bad,
+                    format!("every cable loses {} % from now on", f64::from(loss) / 100.0),
+                );
             }
             Action::CrashController => {
                 if let Some(controller) = self.controller.take() {
@@ -173,7 +181,11 @@ impl World {
             }
             Action::Delete(key) => {
                 let existed = self.cluster.delete(self.now, &key);
-                self.log("api", Tone::Plain, format!("{key} {}", if existed { "deleted" } else { "is not there" }));
+                self.log(
+                    "api",
+                    Tone::Plain,
+                    format!("{key} {}", if existed { "deleted" } else { "is not there" }),
+                );
                 self.store_changed();
             }
             Action::ReplayGossip | Action::WrongKey | Action::Garbage(_) => self.let_stranger(&action),

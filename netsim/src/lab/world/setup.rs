@@ -55,7 +55,8 @@ impl Workload {
             return Err(SetupError::NoPool);
         }
         let mut workload = Self::default();
-        let balanced = |object: &Object| view::service(object).is_some_and(|service| service.is_load_balancer);
+        let balanced =
+            |object: &Object| view::service(object).is_some_and(|service| service.is_load_balancer);
         let has_service = manifests.of_kind(Kind::Service).any(balanced);
         let built_in = if has_service { Manifests::default() } else { catalogue::Service::nginx()? };
         workload.is_default_service = !has_service;
@@ -195,7 +196,8 @@ impl World {
                 service.ports.iter().map(|port| format!("{}/{}", port.port, port.protocol)).collect();
             if service.is_load_balancer {
                 let origin = if self.workload.is_default_service { " (built in)" } else { "" };
-                let what = format!("Service {} created: LoadBalancer, {}{origin}", service.key, ports.join(" "));
+                let what =
+                    format!("Service {} created: LoadBalancer, {}{origin}", service.key, ports.join(" "));
                 self.log("api", Tone::Plain, what);
             }
             let slice = endpoints(&service.key, nodes);

@@ -3,7 +3,7 @@
 use super::*;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use metallb_api::annotations::{ALLOW_SHARED_IP, Annotations, DEPRECATED_PREFIX};
-use metallb_api::config::{Pool, PoolSelection, Preference};
+use metallb_api::config::{Pool, PoolSelection, Preference, SetAside};
 use metallb_api::node::EXCLUDE_LABEL;
 use metallb_api::selector::Selector;
 use metallb_api::service::FamilyPolicy;
@@ -53,6 +53,7 @@ fn pool(name: &str, range: &str) -> Pool {
         auto_assign: true,
         avoid_buggy_ips: false,
         allocation: None,
+        set_aside: SetAside::default(),
     }
 }
 

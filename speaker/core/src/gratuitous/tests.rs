@@ -10,8 +10,8 @@ const ETH1: InterfaceId = InterfaceId(3);
 const MAC0: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x11]);
 const MAC1: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x12]);
 
-fn vip(number: u32) -> Ipv4Addr {
-    Ipv4Addr::from(0xac10_0000 + number)
+fn vip(number: u32) -> IpAddr {
+    Ipv4Addr::from(0xac10_0000 + number).into()
 }
 
 fn at(millis: u64) -> Time {
@@ -19,7 +19,7 @@ fn at(millis: u64) -> Time {
 }
 
 fn asker(last: u8, interface: InterfaceId) -> Asker {
-    Asker { ip: Ipv4Addr::new(10, 0, 0, last), mac: MacAddr([2, 0, 0, 0, 1, last]), interface }
+    Asker { ip: [10, 0, 0, last].into(), mac: MacAddr([2, 0, 0, 0, 1, last]), interface }
 }
 
 /// Jobs on eth0, and on eth1 if there are two.
@@ -36,7 +36,7 @@ impl Rig {
         Self { jobs, askers: Askers::default(), now: at(0) }
     }
 
-    fn announce(&mut self, address: Ipv4Addr, on: &[InterfaceId]) {
+    fn announce(&mut self, address: IpAddr, on: &[InterfaceId]) {
         self.jobs.set_targets(self.now, address, &on.iter().copied().collect(), &self.askers);
     }
 
@@ -66,7 +66,7 @@ fn form(outgoing: &Outgoing) -> &'static str {
     let packet = parse(&outgoing.bytes).expect("our own frame");
     assert_eq!(outgoing.bytes.len(), 60);
     assert_eq!((packet.source, packet.sender_mac), (outgoing.mac, outgoing.mac));
-    assert_eq!(packet.sender_ip, outgoing.address);
+    assert_eq!(IpAddr::V4(packet.sender_ip), outgoing.address);
     let broadcast = packet.destination == MacAddr::BROADCAST;
     let gratuitous = packet.target_ip == packet.sender_ip;
     match (packet.operation, broadcast, gratuitous) {
@@ -96,7 +96,7 @@ fn schedule_of_a_takeover() {
             .iter()
             .filter_map(|(time, outgoing)| outgoing.begins.map(|wave| (*time, wave.expect("no refresh yet"))))
             .collect();
-        for ((time, wave), (number, nominal)) in waves.iter().zip(WAVES.iter().enumerate()) {
+        for ((time, wave), (number, nominal)) in waves.iter().zip(ARP_WAVES.iter().enumerate()) {
             assert_eq!(usize::from(*wave), number);
             let off = time.abs_diff(*nominal);
             assert!(off <= nominal * JITTER / 100 + 1, "wave {wave} at {time} ms, seed {seed}");
@@ -171,7 +171,7 @@ fn pacing_200_at_once_then_1000_a_second_askers_first() {
         by_second[&0] <= 1_200 && by_second.values().skip(1).all(|frames| *frames <= 1_001),
         "{by_second:?}"
     );
-    let announced: BTreeSet<Ipv4Addr> =
+    let announced: BTreeSet<IpAddr> =
         sent.iter().filter(|(time, _)| *time <= 1_400).map(|(_, outgoing)| outgoing.address).collect();
     assert_eq!(announced.len(), 1_000, "each once before the waves of the first delay the last");
     assert!(rig.jobs.delays() > 0);

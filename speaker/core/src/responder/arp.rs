@@ -6,15 +6,10 @@ use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetF
 
 use crate::announcements::Lookup;
 use crate::interface::MacAddr;
-use crate::responder::{DropReason, Verdict};
+use crate::responder::{DropReason, ETHERNET_HEADER, MAX_FRAME, VLAN_TAGS, Verdict};
 
 /// Ethernet's minimum without checksum, in bytes: what is shorter is padded.
 const MIN_FRAME: usize = 60;
-/// The longest frame looked at, in bytes: header, 1,500 bytes and a tag.
-const MAX_FRAME: usize = 1_518;
-const ETHERNET_HEADER: usize = 14;
-/// IEEE 802.1Q and 802.1ad.
-const VLAN_TAGS: [u16; 2] = [0x8100, 0x88a8];
 
 /// An ARP packet with the Ethernet addresses it came under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -50,9 +50,9 @@ impl Speaker {
     /// The addresses whose claim by a successor can be heard.
     fn contested(&self) -> BTreeSet<IpAddr> {
         let services = self.announcements.services().filter(|service| self.candidates_of(service).len() > 1);
-        let addresses = services
+        services
             .filter_map(|service| self.announcements.of(service))
-            .flat_map(|announced| announced.addresses.iter().copied());
-        addresses.filter(IpAddr::is_ipv4).collect()
+            .flat_map(|announced| announced.addresses.iter().copied())
+            .collect()
     }
 }

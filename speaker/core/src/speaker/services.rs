@@ -1,7 +1,7 @@
 //! From what is known of a Service to what this node announces of it.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use metallb_api::{NodeName, ServiceKey, Time};
 
@@ -74,18 +74,24 @@ impl Speaker {
         });
         let before = self.checked.remove(key).and_then(Result::ok);
         if let Some(Ok(eligible)) = &checked {
-            for address in ipv4(eligible) {
-                *self.wanted.entry(address).or_default() += 1;
+            for address in &eligible.addresses {
+                *self.wanted.entry(*address).or_default() += 1;
+                if let IpAddr::V6(address) = address {
+                    self.groups.overhear(*address, &eligible.interfaces);
+                }
             }
         } else {
             self.owners.forget(key);
         }
-        for address in before.iter().flat_map(ipv4) {
+        for address in before.into_iter().flat_map(|eligible| eligible.addresses) {
             let users = self.wanted.entry(address).or_default();
             *users = users.saturating_sub(1);
             if *users == 0 {
                 self.wanted.remove(&address);
                 self.askers.forget(address);
+                if let IpAddr::V6(address) = address {
+                    self.groups.forget(address);
+                }
             }
         }
         if let Some(checked) = checked {
@@ -224,11 +230,4 @@ fn electorate<'a>(
 ) -> Electorate<'a> {
     let ignore_exclude_label = settings.ignore_exclude_label;
     Electorate { nodes: cluster.nodes(), alive: membership.map(Membership::alive), ignore_exclude_label }
-}
-
-fn ipv4(eligible: &Eligible) -> impl Iterator<Item = Ipv4Addr> {
-    eligible.addresses.iter().filter_map(|address| match address {
-        IpAddr::V4(address) => Some(*address),
-        IpAddr::V6(_) => None,
-    })
 }

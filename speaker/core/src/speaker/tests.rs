@@ -1,17 +1,20 @@
 //! Whole speakers: one alone, and several on one segment in virtual time.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use super::*;
 use crate::announcements::InterfaceSet;
 use crate::effect::EventReason;
-use crate::responder::DropReason;
 use crate::responder::arp::{Operation, Packet, parse};
+use crate::responder::{DropReason, is_ipv6, ndp};
 use metallb_api::annotations::Annotations;
-use metallb_api::config::{Advertisement, Config, Pool, PoolSelection};
+use metallb_api::config::{Advertisement, Config, Pool, PoolSelection, SetAside};
 use metallb_api::endpoints::Endpoint;
 use metallb_api::service::{FamilyPolicy, Ingress, TrafficPolicy};
 use metallb_api::{EndpointSlice, Node, Service};
 
 mod alone;
+mod ipv6;
 mod together;
 
 const ETH0: InterfaceId = InterfaceId(2);
@@ -129,6 +132,7 @@ fn config(interfaces: &[&str]) -> Config {
         auto_assign: true,
         avoid_buggy_ips: false,
         allocation: None,
+        set_aside: SetAside::default(),
     };
     let advertisement = Advertisement {
         name: "l2".to_owned(),
@@ -181,10 +185,18 @@ fn notices(effects: &[Effect]) -> Vec<&Notice> {
 
 fn frames(effects: &[Effect]) -> Vec<Packet> {
     let frame = |effect: &Effect| match effect {
-        Effect::SendFrame { bytes, .. } => Some(parse(bytes).expect("our own frame")),
+        Effect::SendFrame { bytes, .. } if !is_ipv6(bytes) => Some(parse(bytes).expect("our own frame")),
         _ => None,
     };
     effects.iter().filter_map(frame).collect()
+}
+
+fn messages(effects: &[Effect]) -> Vec<ndp::Message> {
+    let message = |effect: &Effect| match effect {
+        Effect::SendFrame { bytes, .. } if is_ipv6(bytes) => Some(ndp::parse(bytes).expect("our own frame")),
+        _ => None,
+    };
+    effects.iter().filter_map(message).collect()
 }
 
 fn request(target: Ipv4Addr) -> Vec<u8> {

@@ -408,5 +408,7 @@ fn t1_random_frames_and_datagrams_never_panic() {
         speaker.handle(now, Input::Datagram { from: address(1), bytes: &bytes });
         drain(&mut speaker);
     }
-    assert!(speaker.askers.recent(at(3_000), vip(101), ETH0).count() <= crate::askers::MAX_PER_ADDRESS);
+    assert!(
+        speaker.askers.recent(at(3_000), vip(101).into(), ETH0).count() <= crate::askers::MAX_PER_ADDRESS
+    );
 }

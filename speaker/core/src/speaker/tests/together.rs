@@ -4,20 +4,21 @@ use super::*;
 
 /// Speakers joined by a segment without delay for frames, with one millisecond
 /// for gossip, and one client that asks.
-struct Lan {
-    now: Time,
-    speakers: Vec<Option<Speaker>>,
+pub(super) struct Lan {
+    pub(super) now: Time,
+    pub(super) speakers: Vec<Option<Speaker>>,
     flying: VecDeque<(Time, SocketAddr, usize, Vec<u8>)>,
     /// Nodes that neither hear nor are heard.
     cut: BTreeSet<usize>,
     log: Vec<(Time, usize, Notice)>,
     /// Frames seen on the wire.
     frames: Vec<(Time, usize, Packet)>,
-    exited: BTreeMap<usize, Time>,
+    pub(super) messages: Vec<(Time, usize, ndp::Message)>,
+    pub(super) exited: BTreeMap<usize, Time>,
 }
 
 impl Lan {
-    fn new(count: usize, services: &[Service]) -> Self {
+    pub(super) fn new(count: usize, services: &[Service]) -> Self {
         let mut lan = Self {
             now: Time::ZERO,
             speakers: (0..count).map(|_| None).collect(),
@@ -25,6 +26,7 @@ impl Lan {
             cut: BTreeSet::new(),
             log: Vec::new(),
             frames: Vec::new(),
+            messages: Vec::new(),
             exited: BTreeMap::new(),
         };
         for own in 0..count {
@@ -40,7 +42,7 @@ impl Lan {
         self.route(own);
     }
 
-    fn handle(&mut self, node: usize, input: Input<'_>) {
+    pub(super) fn handle(&mut self, node: usize, input: Input<'_>) {
         if let Some(speaker) = &mut self.speakers[node] {
             speaker.handle(self.now, input);
         }
@@ -62,12 +64,17 @@ impl Lan {
                 }
                 Effect::SendFrame { bytes, .. } if !self.cut.contains(&node) => self.deliver(node, &bytes),
                 Effect::SendDatagram { .. } | Effect::SendFrame { .. } | Effect::Event { .. } => {}
+                Effect::JoinGroup { .. } | Effect::LeaveGroup { .. } => {}
             }
         }
     }
 
     fn deliver(&mut self, from: usize, bytes: &[u8]) {
-        self.frames.push((self.now, from, parse(bytes).expect("our own frame")));
+        if is_ipv6(bytes) {
+            self.messages.push((self.now, from, ndp::parse(bytes).expect("our own frame")));
+        } else {
+            self.frames.push((self.now, from, parse(bytes).expect("our own frame")));
+        }
         for other in (0..self.speakers.len()).filter(|other| *other != from) {
             if !self.cut.contains(&other) {
                 self.handle(other, Input::Frame { interface: ETH0, bytes });
@@ -75,7 +82,7 @@ impl Lan {
         }
     }
 
-    fn run_until(&mut self, end: Time) {
+    pub(super) fn run_until(&mut self, end: Time) {
         loop {
             let timers = self.speakers.iter().enumerate();
             let timer =
@@ -97,7 +104,7 @@ impl Lan {
         self.now = end;
     }
 
-    fn run_for(&mut self, duration: Duration) {
+    pub(super) fn run_for(&mut self, duration: Duration) {
         self.run_until(self.now + duration);
     }
 
@@ -112,7 +119,8 @@ impl Lan {
         self.frames[start..].iter().map(|(_, node, _)| *node).collect()
     }
 
-    fn owners(&self, address: Ipv4Addr) -> Vec<usize> {
+    pub(super) fn owners(&self, address: impl Into<IpAddr>) -> Vec<usize> {
+        let address = address.into();
         let owns = |speaker: &Speaker| speaker.announced().any(|entry| entry.address == address);
         let speakers = self.speakers.iter().enumerate();
         speakers.filter(|(_, speaker)| speaker.as_ref().is_some_and(owns)).map(|(node, _)| node).collect()

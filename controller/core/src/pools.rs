@@ -1,0 +1,122 @@
+//! The pools as they stand, and what each of them has for a Service.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use metallb_api::config::{Pool, Withheld};
+use metallb_api::{AddressRange, Config, IpFamily, Service};
+
+use crate::pool_choice::AllocationError;
+
+/// The pools as they stand.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pools {
+    /// Those in force, and the advertisements.
+    pub(crate) config: Config,
+    /// Names of pools that exist, but no valid version of them is known.
+    pub(crate) rejected: BTreeSet<String>,
+    stocks: BTreeMap<String, Stock>,
+}
+
+/// What a pool has, reckoned once for each configuration.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stock {
+    /// Its ranges without what is excluded, in written order.
+    pub(crate) assignable: Vec<AddressRange>,
+    /// The same without what is reserved.
+    pub(crate) unreserved: Vec<AddressRange>,
+    /// How many addresses there are of each family (C81, C82).
+    capacity: [i64; 2],
+    unreserved_capacity: [i64; 2],
+}
+
+/// The addresses that a pool has for one Service.
+#[derive(Clone, Debug)]
+pub(crate) struct Offer<'a> {
+    /// The pool.
+    pub(crate) pool: &'a Pool,
+    /// Reserved for the Service: it takes these first.
+    pub(crate) reserved: Vec<AddressRange>,
+    /// For everybody.
+    pub(crate) open: &'a [AddressRange],
+}
+
+impl Pools {
+    /// The pools of `config`, of which `rejected` exist but are not valid.
+    pub(crate) fn new(config: Config, rejected: BTreeSet<String>) -> Self {
+        let stocks = config.pools.iter().map(|(name, pool)| (name.clone(), Stock::of(pool))).collect();
+        Self { config, rejected, stocks }
+    }
+
+    /// What the pool of this name has, which is in force.
+    pub(crate) fn stock(&self, pool: &str) -> &Stock {
+        self.stocks.get(pool).expect("every pool in force has a stock")
+    }
+
+    /// What `pool` has for `service`, whom it admits.
+    pub(crate) fn offer<'a>(&'a self, pool: &'a Pool, service: &Service) -> Offer<'a> {
+        let reservations = pool.set_aside.reservations.iter().filter(|entry| entry.matches(service));
+        let reserved = reservations.flat_map(|entry| entry.ranges.iter().copied()).collect();
+        Offer { pool, reserved, open: &self.stock(&pool.name).unreserved }
+    }
+
+    /// The pool `name`, if it exists and admits `service`.
+    pub(crate) fn admitting(&self, name: &str, service: &Service) -> Result<&Pool, AllocationError> {
+        let pool = self.config.pools.get(name).ok_or_else(|| match self.rejected.contains(name) {
+            true => AllocationError::RejectedPool(name.to_owned()),
+            false => AllocationError::UnknownPool(name.to_owned()),
+        })?;
+        pool.admits(service).then_some(pool).ok_or_else(|| AllocationError::NotAdmitted(name.to_owned()))
+    }
+
+    /// Why the pool that has one of `addresses` does not let `service` have it.
+    pub(crate) fn withheld(&self, addresses: &[IpAddr], service: &Service) -> Option<Withheld> {
+        addresses.iter().find_map(|address| {
+            let owner = self.config.pools.values().find(|pool| pool.contains(*address))?;
+            owner.withheld(*address, service)
+        })
+    }
+}
+
+impl Stock {
+    fn of(pool: &Pool) -> Self {
+        let both = |capacity: fn(&Pool, IpFamily) -> i64| {
+            [IpFamily::V4, IpFamily::V6].map(|family| capacity(pool, family))
+        };
+        Self {
+            assignable: pool.assignable(),
+            unreserved: pool.unreserved(),
+            capacity: both(Pool::capacity),
+            unreserved_capacity: both(Pool::unreserved_capacity),
+        }
+    }
+
+    /// How many addresses of `family` the pool can give.
+    pub(crate) fn capacity(&self, family: IpFamily) -> i64 {
+        of_family(self.capacity, family)
+    }
+
+    /// How many of them are reserved for nobody.
+    pub(crate) fn unreserved_capacity(&self, family: IpFamily) -> i64 {
+        of_family(self.unreserved_capacity, family)
+    }
+}
+
+fn of_family([ipv4, ipv6]: [i64; 2], family: IpFamily) -> i64 {
+    match family {
+        IpFamily::V4 => ipv4,
+        IpFamily::V6 => ipv6,
+    }
+}
+
+impl Offer<'_> {
+    /// Whether the address is reserved for the Service.
+    pub(crate) fn is_reserved(&self, address: IpAddr) -> bool {
+        self.reserved.iter().any(|range| range.contains(address))
+    }
+
+    /// Only what is reserved for the Service.
+    pub(crate) fn reserved_only(self) -> Self {
+        Self { open: &[], ..self }
+    }
+}

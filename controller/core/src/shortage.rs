@@ -1,0 +1,156 @@
+//! Why a pool has no address for a Service, and who has them all (F24).
+
+use std::fmt;
+
+use metallb_api::config::Pool;
+use metallb_api::{AddressRange, IpFamilies, IpFamily, Service};
+
+use crate::allocator::Allocator;
+use crate::pools::Pools;
+
+/// The most pools that one message goes into.
+const MAX_POOLS: usize = 8;
+/// The most addresses that one message names with their users.
+const MAX_HOLDERS: usize = 10;
+
+/// Every pool that could not serve a Service, and why not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tried(Vec<(String, Refusal)>);
+
+/// Why one pool does not serve a Service that asks for nothing in particular.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// Its last edit went wrong.
+    #[error("it is not valid, its Ready condition says why")]
+    Rejected,
+    /// C36
+    #[error("its serviceAllocation is not for this Service")]
+    NotAdmitted,
+    /// A13
+    #[error("autoAssign is false and the Service does not ask for it")]
+    Manual,
+    /// C41
+    #[error("it has no {0} addresses to give")]
+    NoSuchFamily(IpFamily),
+    /// All are held for others.
+    #[error("all {capacity} {family} addresses are reserved for others")]
+    AllReserved {
+        /// The family.
+        family: IpFamily,
+        /// How many there are.
+        capacity: i64,
+    },
+    /// All are taken.
+    #[error("all {capacity} {family} addresses are in use{}, by {services} Service{}",
+            if *.with_reserved { " or reserved" } else { "" }, if *.services == 1 { "" } else { "s" })]
+    AllInUse {
+        /// The family.
+        family: IpFamily,
+        /// How many there are.
+        capacity: i64,
+        /// Whether some of them are reserved.
+        with_reserved: bool,
+        /// How many Services have an address of the pool.
+        services: i64,
+    },
+    /// The last ones are still in the status of Services that have lost them.
+    #[error("no {0} address is free at the moment")]
+    NoneNow(IpFamily),
+}
+
+impl Tried {
+    /// All pools, for a Service of `families` that none of them has served.
+    pub(crate) fn all(service: &Service, families: IpFamilies, pools: &Pools, allocator: &Allocator) -> Self {
+        let in_force = pools.config.pools.values().map(|pool| {
+            let refusal = match () {
+                () if !pool.admits(service) => Refusal::NotAdmitted,
+                () if !pool.auto_assign => Refusal::Manual,
+                () => Refusal::of(pool, families, pools, allocator),
+            };
+            (pool.name.clone(), refusal)
+        });
+        let rejected = pools.rejected.iter().map(|name| (name.clone(), Refusal::Rejected));
+        let mut all: Vec<_> = in_force.chain(rejected).collect();
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Self(all)
+    }
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (pool, refusal)) in self.0.iter().take(MAX_POOLS).enumerate() {
+            f.write_str(if index == 0 { "" } else { "; " })?;
+            write!(f, "pool {pool:?}: {refusal}")?;
+        }
+        match self.0.len().saturating_sub(MAX_POOLS) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+impl Refusal {
+    /// What `pool` is short of for a Service of `families`.
+    pub(crate) fn of(pool: &Pool, families: IpFamilies, pools: &Pools, allocator: &Allocator) -> Self {
+        let stock = pools.stock(&pool.name);
+        let wanted: &[IpFamily] = match &families {
+            IpFamilies::Single(family) => std::slice::from_ref(family),
+            IpFamilies::Dual => &[IpFamily::V4, IpFamily::V6],
+        };
+        let in_use = allocator.in_use(&pool.name);
+        let short = wanted.iter().find_map(|family| {
+            let (capacity, unreserved) = (stock.capacity(*family), stock.unreserved_capacity(*family));
+            match () {
+                () if capacity == 0 => Some(Self::NoSuchFamily(*family)),
+                () if unreserved == 0 => Some(Self::AllReserved { family: *family, capacity }),
+                () if in_use.of(*family) >= unreserved => Some(Self::AllInUse {
+                    family: *family,
+                    capacity,
+                    with_reserved: unreserved < capacity,
+                    services: in_use.services,
+                }),
+                () => None,
+            }
+        });
+        short.unwrap_or(Self::NoneNow(wanted[0]))
+    }
+}
+
+/// What there is to say of `pool` if all addresses of a family are in use or
+/// reserved: who has them.
+pub(crate) fn exhaustion(pool: &str, pools: &Pools, allocator: &Allocator) -> Option<String> {
+    let stock = pools.stock(pool);
+    let reserved = pools.config.pools.get(pool).map(|pool| &pool.set_aside.reservations)?;
+    let texts = [IpFamily::V4, IpFamily::V6].into_iter().filter_map(|family| {
+        let (capacity, unreserved) = (stock.capacity(family), stock.unreserved_capacity(family));
+        let used = allocator.in_use(pool).of(family);
+        // Most pools are far from it, and it is not necessary to count.
+        if capacity == 0 || used < unreserved {
+            return None;
+        }
+        let of_family = |range: &&AddressRange| range.family() == family;
+        let ranges = reserved.iter().flat_map(|entry| &entry.ranges).filter(of_family);
+        let used_by_right: i64 = ranges.map(|range| allocator.used_in(range)).sum();
+        if unreserved > 0 && used - used_by_right < unreserved || used < capacity && unreserved == 0 {
+            return None;
+        }
+        let holders = holders(stock.assignable.iter().filter(of_family), used, allocator);
+        let held = match capacity - used {
+            0 => String::new(),
+            free => format!(", {free} reserved and not in use"),
+        };
+        Some(format!("no free {family} address: {used} of {capacity} in use{held}: {holders}"))
+    });
+    Some(texts.collect::<Vec<_>>().join("; ")).filter(|text| !text.is_empty())
+}
+
+/// `10.0.0.1 default/a, 10.0.0.2 default/b, default/c and 7 more`, of `used`
+/// addresses in all.
+fn holders<'a>(ranges: impl Iterator<Item = &'a AddressRange>, used: i64, allocator: &Allocator) -> String {
+    let named: Vec<String> = ranges.flat_map(|range| allocator.users_in(range)).take(MAX_HOLDERS).collect();
+    let more = used - i64::try_from(named.len()).expect("a few");
+    match more {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
