@@ -528,80 +528,94 @@ async fn a70_both_versions_of_a_peer_are_one_object() {
     }
 }
 
+/// The columns of MetalLB's, in order: name, type, path.
+const COLUMNS: &[(&str, &[&str])] = &[
+    (
+        "IPAddressPool",
+        &[
+            "Auto Assign, boolean, .spec.autoAssign",
+            "Avoid Buggy IPs, boolean, .spec.avoidBuggyIPs",
+            "Addresses, string, .spec.addresses",
+        ],
+    ),
+    (
+        "L2Advertisement",
+        &[
+            "IPAddressPools, string, .spec.ipAddressPools",
+            "IPAddressPool Selectors, string, .spec.ipAddressPoolSelectors",
+            "Interfaces, string, .spec.interfaces",
+            "Node Selectors, string, .spec.nodeSelectors, 10",
+        ],
+    ),
+    (
+        "ServiceL2Status",
+        &[
+            "Allocated Node, string, .status.node",
+            "Service Name, string, .status.serviceName",
+            "Service Namespace, string, .status.serviceNamespace",
+        ],
+    ),
+    (
+        "ConfigurationState",
+        &[
+            "Result, string, .status.result",
+            "ErrorSummary, string, .status.errorSummary",
+            "Age, date, .metadata.creationTimestamp",
+        ],
+    ),
+    (
+        "BGPPeer",
+        &[
+            "Address, string, .spec.peerAddress",
+            "ASN, string, .spec.peerASN",
+            "BFD Profile, string, .spec.bfdProfile",
+            "Multi Hops, string, .spec.ebgpMultiHop",
+        ],
+    ),
+    (
+        "BGPAdvertisement",
+        &[
+            "IPAddressPools, string, .spec.ipAddressPools",
+            "IPAddressPool Selectors, string, .spec.ipAddressPoolSelectors",
+            "Peers, string, .spec.peers",
+            "Node Selectors, string, .spec.nodeSelectors, 10",
+        ],
+    ),
+    (
+        "BFDProfile",
+        &[
+            "Passive Mode, boolean, .spec.passiveMode",
+            "Transmit Interval, integer, .spec.transmitInterval",
+            "Receive Interval, integer, .spec.receiveInterval",
+            "Multiplier, integer, .spec.detectMultiplier",
+        ],
+    ),
+    ("Community", &[]),
+    (
+        "ServiceBGPStatus",
+        &[
+            "Node, string, .status.node",
+            "Service Name, string, .status.serviceName",
+            "Service Namespace, string, .status.serviceNamespace",
+        ],
+    ),
+];
+
 #[test]
 fn a10_a25_a40_a50_a70_to_a74_columns() {
-    const STATUS: &[(&str, &str, &str)] = &[
-        ("Service Name", "string", ".status.serviceName"),
-        ("Service Namespace", "string", ".status.serviceNamespace"),
-    ];
-    const PEER: &[(&str, &str, &str)] = &[
-        ("Address", "string", ".spec.peerAddress"),
-        ("ASN", "string", ".spec.peerASN"),
-        ("BFD Profile", "string", ".spec.bfdProfile"),
-        ("Multi Hops", "string", ".spec.ebgpMultiHop"),
-    ];
-    let after = |first: (&'static str, &'static str, &'static str)| [&[first], STATUS].concat();
-    for (kind, expected) in [
-        (
-            "IPAddressPool",
-            vec![
-                ("Auto Assign", "boolean", ".spec.autoAssign"),
-                ("Avoid Buggy IPs", "boolean", ".spec.avoidBuggyIPs"),
-                ("Addresses", "string", ".spec.addresses"),
-            ],
-        ),
-        (
-            "L2Advertisement",
-            vec![
-                ("IPAddressPools", "string", ".spec.ipAddressPools"),
-                ("IPAddressPool Selectors", "string", ".spec.ipAddressPoolSelectors"),
-                ("Interfaces", "string", ".spec.interfaces"),
-                ("Node Selectors", "string", ".spec.nodeSelectors"),
-            ],
-        ),
-        ("ServiceL2Status", after(("Allocated Node", "string", ".status.node"))),
-        (
-            "ConfigurationState",
-            vec![
-                ("Result", "string", ".status.result"),
-                ("ErrorSummary", "string", ".status.errorSummary"),
-                ("Age", "date", ".metadata.creationTimestamp"),
-            ],
-        ),
-        ("BGPPeer", PEER.to_vec()),
-        (
-            "BGPAdvertisement",
-            vec![
-                ("IPAddressPools", "string", ".spec.ipAddressPools"),
-                ("IPAddressPool Selectors", "string", ".spec.ipAddressPoolSelectors"),
-                ("Peers", "string", ".spec.peers"),
-                ("Node Selectors", "string", ".spec.nodeSelectors"),
-            ],
-        ),
-        (
-            "BFDProfile",
-            vec![
-                ("Passive Mode", "boolean", ".spec.passiveMode"),
-                ("Transmit Interval", "integer", ".spec.transmitInterval"),
-                ("Receive Interval", "integer", ".spec.receiveInterval"),
-                ("Multiplier", "integer", ".spec.detectMultiplier"),
-            ],
-        ),
-        ("Community", vec![]),
-        ("ServiceBGPStatus", after(("Node", "string", ".status.node"))),
-    ] {
+    let shown = |column: &Value| {
+        let text = |key: &str| column[key].as_str().unwrap_or_default().to_owned();
+        let priority = column["priority"].as_i64().map(|priority| format!(", {priority}"));
+        format!("{}, {}, {}{}", text("name"), text("type"), text("jsonPath"), priority.unwrap_or_default())
+    };
+    assert_eq!(COLUMNS.len(), crd::all().len());
+    for (kind, expected) in COLUMNS {
         for version in definition(kind)["spec"]["versions"].as_array().expect("it has versions") {
             let columns = version["additionalPrinterColumns"].as_array().cloned().unwrap_or_default();
-            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            let shown: Vec<_> = columns
-                .iter()
-                .map(|column| [&column["name"], &column["type"], &column["jsonPath"]].map(text))
-                // Ours, after MetalLB's.
-                .filter(|[name, ..]| name != "Ready")
-                .collect();
-            let expected: Vec<_> =
-                expected.iter().map(|&(name, kind, path)| [name, kind, path].map(str::to_owned)).collect();
-            assert_eq!(shown, expected, "{kind}");
+            let shown: Vec<_> = columns.iter().map(shown).collect();
+            let (theirs, ours) = shown.split_at(expected.len().min(shown.len()));
+            assert_eq!(theirs, *expected, "{kind}");
+            assert!(ours.iter().all(|column| column.starts_with("Ready, ")), "{kind}: {ours:?}");
         }
     }
 }

@@ -8,24 +8,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use netsim::net::frame;
 use netsim::net::neighbours::NeighbourState;
+use netsim::net::patchbay::Patchbay;
+use netsim::net::wire::WireSettings;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use smoltcp::wire::{EthernetAddress, NdiscNeighborFlags, NdiscRepr};
 use tests::kernel::{self, Neighbour};
 use tests::namespaces::{Namespace, set_sysctl};
 
 use crate::cases::{Case, TAKEOVER, measured};
 use crate::lan::{Lan, MEMBERS};
-use crate::node::Station;
+use crate::node::{Station, plug};
 use crate::objects::{self, PORT};
 
 /// All cases.
 pub(crate) const ALL: &[Case] = &[
     ("d61_d66_w39_ndp_resolution_reachability_and_duplicates", resolution),
+    ("w11_ndp_on_a_link_that_comes_later", late_link),
     ("n1_ndp_takeover_after_sigkill", takeover),
 ];
 
-/// The Service's second address, and its solicited-node group as `/proc/net/igmp6` writes it.
+/// The Service's second address; its solicited-node group, as the kernel writes it in its table.
 const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x101);
 const GROUP: &str = "ff0200000000000000000001ff000101";
 const NIC: &str = "eth0";
@@ -40,18 +45,16 @@ fn resolution(lan: &mut Lan) {
     let (mac, name) = (lan.nodes[owner].station.mac, lan.nodes[owner].name);
     let router = &lan.router.namespace;
 
+    // Before there is an entry, whose first timer would still be a long one.
+    router.run(shorten_timers).expect("a namespace").expect("it may set its own timers");
     let socket = router.run(open).expect("a namespace").expect("a socket");
     assert_eq!(ask(&socket).as_deref(), Some(name), "resolved through the group, and served");
     assert_eq!(on_file(router).and_then(|line| line.mac), Some(mac));
     for node in &lan.nodes {
-        let groups = node.station.namespace.run(|| fs::read_to_string("/proc/self/net/igmp6"));
-        let groups = groups.expect("a namespace").expect("IPv6 is on");
-        let joined = groups.lines().filter(|line| line.contains(NIC) && line.contains(GROUP)).count();
-        assert_eq!(joined, 1, "{} listens to the group:\n{groups}", node.name);
+        assert!(listens(&node.station.namespace, NIC), "{} is in the group, the owner or not", node.name);
     }
 
     let start = Instant::now();
-    router.run(shorten_timers).expect("a namespace").expect("it may set its own timers");
     let (mut confirmed, mut before, mut asked) = (0, NeighbourState::Reachable, 0);
     while start.elapsed() < Duration::from_secs(8) {
         assert_eq!(ask(&socket).as_deref(), Some(name), "after {:?}", start.elapsed());
@@ -64,7 +67,10 @@ fn resolution(lan: &mut Lan) {
         thread::sleep(PACE);
     }
     measured(&format!("{confirmed} probes of reachability answered, {asked} questions, none lost"));
-    assert!(confirmed >= 3, "UDP confirms nothing: only answered probes make it reachable again: {confirmed}");
+    assert!(
+        confirmed >= 3,
+        "UDP confirms nothing: only answered probes make it reachable again: {confirmed}"
+    );
 
     let stranger = Station::join(&lan.bay, "stranger", [172, 16, 16, 66].into()).expect("one more station");
     let verdict = stranger.namespace.run(take_address).expect("a namespace").expect("it may try");
@@ -100,6 +106,44 @@ fn takeover(lan: &mut Lan) {
     drop(backends);
 }
 
+/// A NIC that is plugged in after the start joins the group and is spoken on.
+fn late_link(lan: &mut Lan) {
+    let backends = dual_stack(lan);
+    let owner = lan.settle(PATIENCE);
+    let namespace = &lan.nodes[owner].station.namespace;
+    let bay = Patchbay::start(2).expect("a second switch");
+    let test = bay.connect_nothing("test", WireSettings::default()).expect("it runs");
+    let mac = EthernetAddress([0x02, 0, 0, 0, 1, 1]);
+    plug(&bay, namespace, "late", "late0", mac).expect("a second TAP");
+    let announced = frame::ndp(
+        mac,
+        frame::multicast_mac(frame::ALL_NODES.into()),
+        VIP6,
+        frame::ALL_NODES,
+        NdiscRepr::NeighborAdvert {
+            flags: NdiscNeighborFlags::OVERRIDE,
+            target_addr: VIP6,
+            lladdr: Some(mac.into()),
+        },
+    );
+    let heard =
+        bay.wait_for(PATIENCE, move |_, bench| bench.take_inbox(test).contains(&announced).then_some(()));
+    assert!(heard.is_some(), "announced there unasked, S=0 O=1 R=0 from the address itself");
+    let deadline = Instant::now() + PATIENCE;
+    while !listens(namespace, "late0") {
+        assert!(Instant::now() < deadline, "it never joins the group there");
+        thread::sleep(PACE);
+    }
+    drop(backends);
+}
+
+/// Whether the kernel of a namespace receives what is sent to the group on an interface.
+fn listens(namespace: &Namespace, interface: &str) -> bool {
+    let groups = namespace.run(|| fs::read_to_string("/proc/thread-self/net/igmp6"));
+    let groups = groups.expect("a namespace").expect("IPv6 is on");
+    groups.lines().any(|line| line.split_whitespace().nth(1) == Some(interface) && line.contains(GROUP))
+}
+
 /// Gives every station an IPv6 address, and the Service its second one.
 fn dual_stack(lan: &mut Lan) -> Vec<Backend> {
     let own = |last: u16| IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
@@ -124,9 +168,11 @@ fn dual_stack(lan: &mut Lan) -> Vec<Backend> {
     }
     let announced = ["Announced", "fd00::101"];
     let deadline = Instant::now() + PATIENCE;
-    while !lan.nodes.iter().any(|node| {
-        node.speaker.lines().iter().any(|line| announced.iter().all(|part| line.contains(part)))
-    }) {
+    while !lan
+        .nodes
+        .iter()
+        .any(|node| node.speaker.lines().iter().any(|line| announced.iter().all(|part| line.contains(part))))
+    {
         assert!(Instant::now() < deadline, "nobody announces {VIP6}");
         thread::sleep(PACE);
     }
@@ -190,7 +236,7 @@ fn take_address() -> io::Result<Detection> {
     let start = Instant::now();
     kernel::add_address_with_detection(NIC, VIP6.into(), 64)?;
     loop {
-        let table = fs::read_to_string("/proc/self/net/if_inet6")?;
+        let table = fs::read_to_string("/proc/thread-self/net/if_inet6")?;
         let line = table.lines().find(|line| line.starts_with("fd000000000000000000000000000101"));
         let flags = line.and_then(|line| line.split_whitespace().nth(4));
         let flags = flags.and_then(|flags| u32::from_str_radix(flags, 16).ok()).unwrap_or(TENTATIVE);
