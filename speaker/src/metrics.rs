@@ -95,11 +95,7 @@ impl Metrics {
             node,
             summary,
             metallb: MetalLb::new(),
-            members: IntGauge::new(
-                "metallb_speaker_members",
-                "Live speakers in the member list, this one included",
-            )
-            .expect("the name is a valid one"),
+            members: gauge("metallb_speaker_members", "Live speakers in the member list, this one included"),
             member_changes: counters(
                 "metallb_speaker_member_changes_total",
                 "Times that another speaker came up or went down, as seen here",
@@ -128,11 +124,10 @@ impl Metrics {
                 "metallb_speaker_frames_sent_total",
                 "Frames that the kernel took for sending",
             ),
-            groups: IntGauge::new(
+            groups: gauge(
                 "metallb_speaker_multicast_groups",
                 "Multicast groups joined for IPv6 neighbour discovery, counted by interface",
-            )
-            .expect("the name is a valid one"),
+            ),
             group_failures: counter(
                 "metallb_speaker_multicast_join_failures_total",
                 "Times that the kernel refused to join a multicast group; it is asked again",
@@ -247,6 +242,10 @@ fn gauges(name: &str, help: &str, labels: &[&str]) -> GaugeVec {
 
 fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     IntCounterVec::new(Opts::new(name, help), labels).expect("names and labels are valid")
+}
+
+fn gauge(name: &str, help: &str) -> IntGauge {
+    IntGauge::new(name, help).expect("the name is a valid one")
 }
 
 fn counter(name: &str, help: &str) -> IntCounter {
