@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ::kube::{Api, Client};
-use controller_core::{Effect, EventType, Input, Notice};
+use controller_core::{Effect, Input, Notice};
 use k8s_openapi::api::core::v1 as core;
 use metallb_api::{Service, ServiceKey};
 use metallb_shell::events::{self, EventWriter, Events, Occurrence, Reporter};
@@ -225,7 +225,7 @@ impl Dispatch {
                     uid,
                     reason: reason.as_str(),
                     message,
-                    is_warning: reason.event_type() == EventType::Warning,
+                    is_warning: reason.is_warning(),
                 };
                 if !self.events.report(occurrence) {
                     tracing::debug!(op = "event", "an Event was dropped: too many at once");

@@ -15,7 +15,7 @@ use metallb_shell::resources::{self, Source};
 use metallb_shell::watch::{Change, Seen, Table, Watch};
 use metallb_shell::{Readiness, Shutdown};
 use serde::de::DeserializeOwned;
-use speaker_core::{Effect, EventType, Input, Notice, Peer};
+use speaker_core::{Effect, Input, Notice, Peer};
 use tokio::sync::mpsc;
 
 use crate::notices;
@@ -74,7 +74,7 @@ async fn take(mut effects: mpsc::Receiver<Effect>, events: Events, metrics: Clie
                     uid,
                     reason: reason.as_str(),
                     message,
-                    is_warning: reason.event_type() == EventType::Warning,
+                    is_warning: reason.is_warning(),
                 });
                 if !is_reported {
                     metrics.update_errors.inc();

@@ -89,15 +89,6 @@ pub enum EventReason {
     DeprecatedAnnotation,
 }
 
-/// The `type` of a Kubernetes Event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventType {
-    /// Information.
-    Normal,
-    /// Something needs a look.
-    Warning,
-}
-
 impl EventReason {
     /// The reason as MetalLB writes it (F21 to F29).
     #[must_use]
@@ -115,18 +106,10 @@ impl EventReason {
         }
     }
 
-    /// Its type (F21 to F29).
+    /// Whether its type is `Warning`, not `Normal` (F21 to F29).
     #[must_use]
-    pub const fn event_type(self) -> EventType {
-        match self {
-            Self::IpAllocated | Self::ClearAssignment | Self::AdditionalAssignFailed => EventType::Normal,
-            Self::AllocationFailed
-            | Self::LoadBalancerFailed
-            | Self::NotEnoughClusterIps
-            | Self::NoLbIpsFamily
-            | Self::NoClusterIpsFamily
-            | Self::DeprecatedAnnotation => EventType::Warning,
-        }
+    pub const fn is_warning(self) -> bool {
+        !matches!(self, Self::IpAllocated | Self::ClearAssignment | Self::AdditionalAssignFailed)
     }
 }
 

@@ -23,7 +23,7 @@ mod usage;
 mod verdicts;
 
 pub use controller::{Assigned, Controller, Settings};
-pub use effect::{Effect, EventReason, EventType, Notice, PoolUsage, Severity};
+pub use effect::{Effect, EventReason, Notice, PoolUsage, Severity};
 pub use input::Input;
 
 #[cfg(test)]

@@ -67,15 +67,6 @@ pub enum EventReason {
     AnnounceFailed,
 }
 
-/// The `type` of a Kubernetes Event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventType {
-    /// Information.
-    Normal,
-    /// Something needs a look.
-    Warning,
-}
-
 impl EventReason {
     /// The reason as MetalLB writes it.
     #[must_use]
@@ -86,13 +77,10 @@ impl EventReason {
         }
     }
 
-    /// Its type.
+    /// Whether its type is `Warning`, not `Normal`.
     #[must_use]
-    pub const fn event_type(self) -> EventType {
-        match self {
-            Self::NodeAssigned => EventType::Normal,
-            Self::AnnounceFailed => EventType::Warning,
-        }
+    pub const fn is_warning(self) -> bool {
+        matches!(self, Self::AnnounceFailed)
     }
 }
 

@@ -30,7 +30,7 @@ mod speaker;
 
 pub use announcements::{Announcement, InterfaceSet};
 pub use counters::{AddressCounters, Counters, MAX_COUNTED_ADDRESSES};
-pub use effect::{Effect, EventReason, EventType, Notice, WithdrawReason};
+pub use effect::{Effect, EventReason, Notice, WithdrawReason};
 pub use envelope::GossipRejection;
 pub use input::{Input, Peer};
 pub use interface::{Interface, InterfaceId, MacAddr};
