@@ -79,7 +79,7 @@ struct State {
 
 impl State {
     fn new(holds: bool, reason: &'static str, message: &str) -> Self {
-        Self { holds, reason, message: shortened(message.to_owned()) }
+        Self { holds, reason, message: shortened(message.to_owned(), MAX_MESSAGE_LEN) }
     }
 }
 
@@ -108,10 +108,11 @@ fn set(conditions: &mut Vec<Condition>, kind: &str, state: Option<State>, genera
     }
 }
 
-fn shortened(mut message: String) -> String {
+/// `message`, cut so that it has at most `max` bytes, of which four say so.
+pub(crate) fn shortened(mut message: String, max: usize) -> String {
     const MORE: &str = " ...";
-    if message.len() > MAX_MESSAGE_LEN {
-        message.truncate(message.floor_char_boundary(MAX_MESSAGE_LEN - MORE.len()));
+    if message.len() > max {
+        message.truncate(message.floor_char_boundary(max - MORE.len()));
         message.push_str(MORE);
     }
     message

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
 use crate::annotations::Annotations;
 use crate::ip_family::IpFamily;
@@ -76,6 +77,8 @@ pub struct Service {
     pub ports: Vec<Port>,
     /// `status.loadBalancer.ingress`.
     pub ingress: Vec<Ingress>,
+    /// The field manager that wrote the ingress last (`metadata.managedFields`), where that is known.
+    pub status_writer: Option<String>,
 }
 
 /// `spec.ipFamilyPolicy`.
@@ -172,8 +175,18 @@ impl From<&core::Service> for Service {
                 .iter()
                 .map(Ingress::from)
                 .collect(),
+            status_writer: status_writer(metadata.managed_fields.as_deref().unwrap_or_default()),
         }
     }
+}
+
+/// Who wrote the ingress last. An entry says in full seconds when; of those that are as new the last one counts.
+fn status_writer(entries: &[ManagedFieldsEntry]) -> Option<String> {
+    let wrote = |entry: &&ManagedFieldsEntry| {
+        entry.fields_v1.as_ref().is_some_and(|fields| !fields.0["f:status"]["f:loadBalancer"].is_null())
+    };
+    let newest = entries.iter().filter(wrote).max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
+    newest.and_then(|entry| entry.manager.clone())
 }
 
 fn cluster_ips(spec: &core::ServiceSpec) -> Vec<Result<IpAddr, String>> {

@@ -2,7 +2,8 @@
 
 use clap::{Parser, ValueEnum};
 use metallb_shell::CommonArgs;
-use metallb_shell::flags::go_bool;
+use metallb_shell::flags::{go_bool, non_empty, those_given};
+use metallb_shell::leadership::{self, Candidacy};
 use metallb_shell::namespace::{self, NamespaceError};
 
 /// Gives each LoadBalancer Service an address out of an IPAddressPool.
@@ -30,21 +31,19 @@ pub struct Args {
         hide_default_value = true
     )]
     pub deployment: String,
-    /// Name of its Pod; accepted, not needed.
-    #[arg(
-        long,
-        env = "METALLB_POD_NAME",
-        value_name = "NAME",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub pod_name: String,
+    /// Work only while holding a Lease, so that of several replicas one assigns addresses.
+    #[arg(long, alias = "enable-leader-election", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = go_bool, value_name = "BOOL")]
+    pub leader_elect: Option<bool>,
+    /// Name of that Lease, in the namespace of the pools.
+    #[arg(long, value_name = "NAME", default_value = "metallb-controller")]
+    pub leader_elect_resource_name: String,
     /// Accepted for MetalLB's manifests: there is no webhook, so "onlywebhook" does not start.
     #[arg(long, hide_short_help = true)]
     pub webhook_mode: Option<WebhookMode>,
     /// Accepted for MetalLB's manifests; has no effect.
     #[arg(long, hide_short_help = true, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = go_bool)]
+          default_missing_value = "true", value_parser = go_bool, value_name = "BOOL")]
     pub disable_cert_rotation: Option<bool>,
     /// Accepted for MetalLB's manifests; has no effect.
     #[arg(long, hide_short_help = true)]
@@ -57,7 +56,7 @@ pub struct Args {
     pub webhook_secret: Option<String>,
     /// Accepted for MetalLB's manifests; has no effect.
     #[arg(long, hide_short_help = true, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = go_bool)]
+          default_missing_value = "true", value_parser = go_bool, value_name = "BOOL")]
     pub webhook_http2: Option<bool>,
 }
 
@@ -84,6 +83,8 @@ pub struct Settings {
     pub secret_name: Option<String>,
     /// `--deployment`: the owner of that Secret.
     pub deployment: Option<String>,
+    /// `--pod-name`: the owner of the `ConfigurationState` (G5).
+    pub pod_name: Option<String>,
 }
 
 /// Why the controller cannot start as it was told to; it exits with 1.
@@ -109,28 +110,40 @@ impl Args {
         if self.webhook_mode == Some(WebhookMode::OnlyWebhook) {
             return Err(ArgsError::OnlyWebhook);
         }
-        let non_empty = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         Ok(Settings {
             namespace: namespace::own(&self.common.namespace)?,
             load_balancer_class: self.common.load_balancer_class(),
             secret_name: non_empty(&self.ml_secret_name),
             deployment: non_empty(&self.deployment),
+            pod_name: non_empty(&self.common.pod_name),
+        })
+    }
+
+    /// What this process stands for election with. `None` without `--leader-elect`,
+    /// as in MetalLB, whose RBAC rules know nothing of Leases and whose manifests
+    /// have one replica. With it nothing is written without the Lease, whatever
+    /// the reason that it cannot be got.
+    #[must_use]
+    pub fn candidacy(&self, settings: &Settings) -> Option<Candidacy> {
+        self.leader_elect.unwrap_or_default().then(|| Candidacy {
+            namespace: settings.namespace.clone(),
+            name: self.leader_elect_resource_name.clone(),
+            holder: settings.pod_name.clone().unwrap_or_else(leadership::host_name),
         })
     }
 
     /// The flags that were given and do nothing here.
     #[must_use]
     pub fn without_effect(&self) -> Vec<&'static str> {
-        let given = [
+        let own = those_given(&[
             ("--webhook-mode", self.webhook_mode.is_some()),
             ("--disable-cert-rotation", self.disable_cert_rotation.is_some()),
             ("--cert-dir", self.cert_dir.is_some()),
             ("--cert-service-name", self.cert_service_name.is_some()),
             ("--webhook-secret", self.webhook_secret.is_some()),
             ("--webhook-http2", self.webhook_http2.is_some()),
-        ];
-        let own = given.into_iter().filter_map(|(flag, is_given)| is_given.then_some(flag));
-        self.common.without_effect().into_iter().chain(own).collect()
+        ]);
+        [self.common.without_effect(), own].concat()
     }
 }
 
@@ -139,6 +152,8 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
+
+    const NAMESPACE: &str = "metallb-system";
 
     fn args(more: &[&str]) -> Result<Args, clap::Error> {
         let all = ["controller", "--namespace=metallb-system"].iter().chain(more);
@@ -174,5 +189,26 @@ mod tests {
         let some = args(&flags).expect("both exist").settings().expect("that is MetalLB's manifest");
         assert_eq!(some.secret_name.as_deref(), Some("memberlist"));
         assert_eq!(some.deployment.as_deref(), Some("controller"));
+    }
+
+    #[test]
+    fn w1_the_lease_is_asked_for() {
+        let candidacy = |more: &[&str]| {
+            let args = args(more).expect("these flags exist");
+            args.candidacy(&args.settings().expect("their values are good"))
+        };
+        assert_eq!(candidacy(&[]), None, "MetalLB's manifests allow no Lease");
+        assert_eq!(candidacy(&["--leader-elect=false"]), None);
+        for flag in ["--leader-elect", "-leader-elect=true", "--enable-leader-election"] {
+            let candidacy = candidacy(&[flag, "--pod-name=controller-7d"]).expect("it is asked for");
+            assert_eq!(
+                (candidacy.namespace.as_str(), candidacy.holder.as_str()),
+                (NAMESPACE, "controller-7d")
+            );
+            assert_eq!(candidacy.name, "metallb-controller");
+        }
+        let other = candidacy(&["--leader-elect", "--leader-elect-resource-name=second"]);
+        let other = other.expect("it is asked for");
+        assert!(other.name == "second" && !other.holder.is_empty(), "{other:?}");
     }
 }

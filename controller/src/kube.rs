@@ -7,17 +7,21 @@ mod status_patch;
 mod status_write;
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::time::Duration;
 
 use ::kube::{Api, Client};
-use controller_core::{Effect, Input, Notice};
+use controller_core::{Effect, EventReason, Input, Notice};
 use k8s_openapi::api::core::v1 as core;
+use metallb_api::config::Kind;
+use metallb_api::configuration_state::{self, Rejected};
 use metallb_api::{Service, ServiceKey};
+use metallb_shell::configuration_state::{Judgement, Keeper, Subject};
 use metallb_shell::events::{self, EventWriter, Events, Occurrence, Reporter};
 use metallb_shell::queue::{self, Queue, Writes};
 use metallb_shell::resources::{self, Source, Statuses};
 use metallb_shell::watch::{Change, Watch};
-use metallb_shell::{Readiness, Shutdown};
+use metallb_shell::{OwnPod, Readiness, Shutdown};
 use prometheus::IntCounter;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -62,8 +66,13 @@ pub async fn run(
     mut shutdown: Shutdown,
 ) {
     let (statuses, statuses_seen) = watch::channel(Statuses::default());
-    let writer = Writer::new(client.clone(), settings.namespace.clone(), metrics);
-    let written = tokio::spawn(writer.run(effects, statuses_seen));
+    let (judgement, judged) = watch::channel(None);
+    let own_pod = OwnPod::new(client.clone(), &settings.namespace, settings.pod_name.as_deref());
+    let errors = metrics.client.update_errors.clone();
+    let state = Keeper::new(&client, &settings.namespace, Subject::Controller, own_pod, judged, errors);
+    let writer = Writer::new(client.clone(), settings.namespace.clone(), metrics, judgement);
+    // No task of its own: what is dropped with a tenure must not go on writing.
+    let mut written = pin!(writer.run(effects, statuses_seen));
     let source = Source {
         client: client.clone(),
         namespace: settings.namespace.clone(),
@@ -78,6 +87,8 @@ pub async fn run(
     };
     tokio::select! {
         _ = watches => {}
+        () = state.run() => {}
+        () = &mut written => return,
         () = shutdown.wait() => {}
     }
     if timeout(LAST_WRITES, written).await.is_err() {
@@ -118,10 +129,11 @@ struct Writer {
     statuses_queue: Queue<ObjectKey, serde_json::Value>,
     events: Events,
     event_writer: EventWriter,
+    judgement: watch::Sender<Judgement>,
 }
 
 impl Writer {
-    fn new(client: Client, namespace: String, metrics: Metrics) -> Self {
+    fn new(client: Client, namespace: String, metrics: Metrics, judgement: watch::Sender<Judgement>) -> Self {
         let (services, services_queue) = queue::channel(SERVICES);
         let (statuses, statuses_queue) = queue::channel(OBJECTS);
         let (events, event_writer) =
@@ -136,6 +148,7 @@ impl Writer {
             statuses_queue,
             events,
             event_writer,
+            judgement,
         }
     }
 
@@ -152,6 +165,7 @@ impl Writer {
             services: self.services,
             statuses: self.statuses,
             events: self.events,
+            judgement: self.judgement,
             wanted: Wanted::default(),
         };
         tokio::join!(
@@ -161,8 +175,8 @@ impl Writer {
             }),
             self.statuses_queue.run(|object, status| {
                 let patch = match object.0 {
-                    metallb_api::config::Kind::IPAddressPool => &pool_patch,
-                    metallb_api::config::Kind::L2Advertisement => &advertisement_patch,
+                    Kind::IPAddressPool => &pool_patch,
+                    Kind::L2Advertisement => &advertisement_patch,
                 };
                 status_write::write(client.clone(), namespace.clone(), patch, object, status)
             }),
@@ -177,6 +191,7 @@ struct Dispatch {
     services: Writes<ServiceKey, ServiceWrite>,
     statuses: Writes<ObjectKey, serde_json::Value>,
     events: Events,
+    judgement: watch::Sender<Judgement>,
     wanted: Wanted,
 }
 
@@ -219,6 +234,9 @@ impl Dispatch {
                 self.wanted.forget_pool(pool);
             }
             Effect::Event { service, uid, reason, message } => {
+                if reason == EventReason::StatusOverwritten {
+                    tracing::warn!(event = "statusOverwritten", service = %service, "{message}");
+                }
                 let occurrence = Occurrence {
                     namespace: service.namespace().to_owned(),
                     name: service.name().to_owned(),
@@ -238,12 +256,24 @@ impl Dispatch {
 
     fn note(&self, notice: &Notice) {
         match notice {
-            Notice::ConfigLoaded { rejected, .. } => self.metrics.client.config_read(rejected.len()),
+            Notice::ConfigLoaded { rejected, .. } => {
+                self.metrics.client.config_read(rejected.len());
+                self.judgement.send_replace(Some(configuration_state::message(&named(rejected))));
+            }
             Notice::Unassigned { .. } => self.metrics.client.update_errors.inc(),
             _ => {}
         }
         notices::log(notice);
     }
+}
+
+/// What is left out, as it is said in the `ConfigurationState`.
+fn named(rejected: &[(Kind, String, String)]) -> Vec<Rejected> {
+    let one = |(kind, name, problem): &(Kind, String, String)| Rejected {
+        object: format!("{kind}/{name}"),
+        problem: problem.clone(),
+    };
+    rejected.iter().map(one).collect()
 }
 
 /// A counter of failed writes, by another name for the modules below.

@@ -57,6 +57,17 @@ impl Metrics {
         self.in_use.set(&usage.pool, usage.assigned_ipv4, usage.assigned_ipv6);
     }
 
+    /// Ends the series of all pools and of the configuration: they are another
+    /// replica's now, and a sum over both is to be right.
+    pub fn forget_all(&self) {
+        self.client.config_forgotten();
+        for families in [&self.total, &self.in_use] {
+            for gauge in [&families.both, &families.ipv4, &families.ipv6] {
+                gauge.reset();
+            }
+        }
+    }
+
     /// C84: ends the series of a pool that is gone.
     pub fn forget(&self, pool: &str) {
         self.total.forget(pool);
@@ -96,14 +107,15 @@ mod tests {
         let metrics = Metrics::register(&registry);
         let text =
             || TextEncoder::new().encode_to_string(&registry.gather()).expect("text is always possible");
-        metrics.show(&PoolUsage {
+        let usage = PoolUsage {
             pool: "default-pool".to_owned(),
             total_ipv4: 40,
             total_ipv6: 60,
             assigned_ipv4: 2,
             assigned_ipv6: 1,
             exhausted: None,
-        });
+        };
+        metrics.show(&usage);
         let shown = text();
         for line in [
             "metallb_allocator_addresses_total{pool=\"default-pool\"} 100",
@@ -119,5 +131,9 @@ mod tests {
         metrics.forget("default-pool");
         metrics.forget("never-shown");
         assert!(!text().contains("default-pool"));
+        metrics.show(&PoolUsage { pool: "other".to_owned(), ..usage });
+        assert!(text().contains("other"));
+        metrics.forget_all();
+        assert!(!text().contains("other"));
     }
 }

@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use metallb_api::NodeName;
 use metallb_shell::CommonArgs;
-use metallb_shell::flags::go_bool;
+use metallb_shell::flags::{go_bool, non_empty, those_given};
+use metallb_shell::http::HttpSettings;
 use metallb_shell::namespace::{self, NamespaceError};
+use metallb_shell::tls::TlsFlagError;
 
 /// The gossip port unless `--ml-bindport` says otherwise (E3).
 pub const GOSSIP_PORT: u16 = 7946;
 /// The file with the gossip secret, in the directory `--ml-secret-key-path` (E5).
 pub const SECRET_FILE: &str = "secretkey";
 
-/// Announces LoadBalancer addresses of its node by ARP.
+/// Announces the LoadBalancer addresses that its node owns, by ARP and NDP.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "speaker", version)]
 pub struct Args {
@@ -23,11 +25,14 @@ pub struct Args {
     #[command(flatten)]
     pub common: CommonArgs,
     /// Name of the Node that it runs on.
-    #[arg(long, env = "METALLB_NODE_NAME", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "METALLB_NODE_NAME",
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub node_name: String,
-    /// Name of its Pod; accepted, not needed.
-    #[arg(long, env = "METALLB_POD_NAME", default_value = "", hide_default_value = true)]
-    pub pod_name: String,
     /// Address that /metrics is served on [default: every address].
     #[arg(long, env = "METALLB_HOST", value_name = "IP", default_value = "", hide_default_value = true)]
     pub host: String,
@@ -69,22 +74,24 @@ pub struct Args {
     pub ml_secret_key_path: String,
     /// Run the member list without a secret: anybody on the network can then take addresses away.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false",
-          default_missing_value = "true", value_parser = go_bool, action = clap::ArgAction::Set)]
+          default_missing_value = "true", value_parser = go_bool, value_name = "BOOL",
+          action = clap::ArgAction::Set)]
     pub insecure_gossip: bool,
     /// Announce also from nodes labelled node.kubernetes.io/exclude-from-external-load-balancers.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false",
-          default_missing_value = "true", value_parser = go_bool, action = clap::ArgAction::Set)]
+          default_missing_value = "true", value_parser = go_bool, value_name = "BOOL",
+          action = clap::ArgAction::Set)]
     pub ignore_exclude_lb: bool,
     /// Accepted for MetalLB's manifests; has no effect.
     #[arg(long, hide_short_help = true, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = go_bool)]
+          default_missing_value = "true", value_parser = go_bool, value_name = "BOOL")]
     pub ml_wan_config: Option<bool>,
     /// Accepted for MetalLB's manifests; has no effect.
     #[arg(long, env = "FRRK8S_NAMESPACE", hide_short_help = true)]
     pub frrk8s_namespace: Option<String>,
     /// Accepted for MetalLB's manifests; has no effect.
     #[arg(long, hide_short_help = true, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = go_bool)]
+          default_missing_value = "true", value_parser = go_bool, value_name = "BOOL")]
     pub frrk8s_secret_passthrough: Option<bool>,
     /// Accepted for MetalLB's manifests; has no effect.
     #[arg(long, env = "METALLB_BGP_DEBOUNCE_TIMEOUT", hide_short_help = true)]
@@ -98,20 +105,16 @@ pub struct Settings {
     pub node: NodeName,
     /// The namespace of MetalLB's objects and of the speakers' Pods.
     pub namespace: String,
+    /// `--pod-name`: the owner of the status objects that it writes (G31).
+    pub pod_name: Option<String>,
     /// `--lb-class` (C2).
     pub load_balancer_class: Option<String>,
     /// `--ignore-exclude-lb` (D12).
     pub ignore_exclude_label: bool,
     /// Membership, unless it is off (E2).
     pub gossip: Option<Gossip>,
-    /// Where `/metrics` is served; `None` is every address.
-    pub metrics_host: Option<IpAddr>,
-    /// The port of `/metrics`; 0 is off.
-    pub metrics_port: u16,
-    /// Where `/healthz` and `/readyz` are served (V2: the speaker's is loopback).
-    pub health_host: IpAddr,
-    /// The port of `/healthz` and `/readyz`; 0 is off.
-    pub health_port: u16,
+    /// What is served where.
+    pub http: HttpSettings,
     /// `--kubeconfig`.
     pub kubeconfig: Option<PathBuf>,
 }
@@ -142,6 +145,9 @@ pub enum ArgsError {
     /// G2.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
+    /// G14 to G17.
+    #[error(transparent)]
+    Tls(#[from] TlsFlagError),
     /// A flag that should hold an address.
     #[error("{flag} is {text:?}, which is not an IP address")]
     NotAnAddress {
@@ -191,13 +197,12 @@ impl Args {
         }
         Ok(Settings {
             node: NodeName::from(self.node_name.as_str()),
+            pod_name: non_empty(&self.common.pod_name),
             load_balancer_class: self.common.load_balancer_class(),
             ignore_exclude_label: self.ignore_exclude_lb,
             gossip: self.gossip()?,
-            metrics_host: address("--host", &self.host)?,
-            metrics_port: self.common.port,
-            health_host: Ipv4Addr::LOCALHOST.into(),
-            health_port: self.common.health_probe_port,
+            // V2: the speaker's probes are for its own node.
+            http: self.common.http(address("--host", &self.host)?, Some(Ipv4Addr::LOCALHOST.into()))?,
             kubeconfig: self.common.kubeconfig.clone(),
             namespace: namespace::own(&self.common.namespace)?,
         })
@@ -206,14 +211,13 @@ impl Args {
     /// The flags that were given and do nothing here.
     #[must_use]
     pub fn without_effect(&self) -> Vec<&'static str> {
-        let given = [
+        let own = those_given(&[
             ("--ml-wan-config", self.ml_wan_config.is_some()),
             ("--frrk8s-namespace", self.frrk8s_namespace.is_some()),
             ("--frrk8s-secret-passthrough", self.frrk8s_secret_passthrough.is_some()),
             ("--bgp-debounce-timeout", self.bgp_debounce_timeout.is_some()),
-        ];
-        let own = given.into_iter().filter_map(|(flag, is_given)| is_given.then_some(flag));
-        self.common.without_effect().into_iter().chain(own).collect()
+        ]);
+        [self.common.without_effect(), own].concat()
     }
 
     fn gossip(&self) -> Result<Option<Gossip>, ArgsError> {
@@ -280,6 +284,7 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
+    use crate::log_lines;
 
     fn args(more: &[&str]) -> Args {
         let all = ["speaker", "--namespace=metallb-system"].iter().chain(more);
@@ -296,8 +301,9 @@ mod tests {
         let settings = args(&["-node-name=wk01"]).settings().expect("that is enough");
         assert_eq!(settings.node, NodeName::from("wk01"));
         assert_eq!(settings.gossip, None, "E2: membership is off");
-        assert_eq!((settings.metrics_host, settings.metrics_port), (None, 7472));
-        assert_eq!((settings.health_host, settings.health_port), (Ipv4Addr::LOCALHOST.into(), 17_472));
+        let http = settings.http;
+        assert_eq!((http.metrics_host, http.metrics_port, http.tls), (None, 7472, None));
+        assert_eq!((http.health_host, http.health_port), (Some(Ipv4Addr::LOCALHOST.into()), 17_472));
     }
 
     #[test]
@@ -340,6 +346,17 @@ mod tests {
         assert_eq!(gossip.secret.as_deref(), Some(&b"key\n"[..]));
         assert_eq!(gossip.address.to_string(), "[::1]:8000");
         std::fs::remove_dir_all(&directory).expect("it was made above");
+    }
+
+    #[test]
+    fn g39_flags_for_bgp_are_accepted_and_named_in_one_line() {
+        let flags = ["--frrk8s-namespace=frr", "-frrk8s-secret-passthrough", "--bgp-debounce-timeout=100ms"];
+        let args = args(&[&["--node-name=wk01"], &flags[..]].concat());
+        args.settings().expect("they change nothing");
+        let lines = log_lines::of(|| metallb_shell::flags::log_without_effect(&args.without_effect()));
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!(line["flags"], "--frrk8s-namespace --frrk8s-secret-passthrough --bgp-debounce-timeout");
+        assert_eq!(line["level"], "info");
     }
 
     #[test]

@@ -14,7 +14,8 @@ use std::time::Duration;
 use metallb_api::{ServiceKey, Time};
 use metallb_shell::{Clock, Shutdown};
 use socket2::Socket;
-use speaker_core::{Counters, Effect, Input, NotReady, Settings, Speaker};
+use speaker_core::{Counters, Effect, Input, NotReady, Notice, Settings, Speaker};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -150,6 +151,7 @@ pub fn spawn(
             is_ending: false,
             is_over: false,
             effects_dropped: 0,
+            config_loaded: None,
             turns: 0,
             clock: Clock::start(),
             published: Time::ZERO,
@@ -172,6 +174,8 @@ struct EventLoop {
     /// The core has said that it is done.
     is_over: bool,
     effects_dropped: u64,
+    /// What was last said of the configuration, if that had no room.
+    config_loaded: Option<Effect>,
     turns: u64,
     clock: Clock,
     published: Time,
@@ -236,6 +240,9 @@ impl EventLoop {
         if self.channels.shutdown.is_ending() {
             self.shut_down();
         }
+        if let Some(effect) = self.config_loaded.take() {
+            self.hand_out(effect);
+        }
         [datagrams, arp, ndp, interfaces, kubernetes].contains(&0)
     }
 
@@ -274,12 +281,23 @@ impl EventLoop {
                 Effect::LeaveGroup { interface, group } => self.groups.leave(interface, group),
                 Effect::SendDatagram { to, bytes } => self.gossip.send(to, &bytes),
                 Effect::Exit => self.is_over = true,
-                effect @ (Effect::Event { .. } | Effect::Notice(_)) => {
-                    if self.channels.effects.try_send(effect).is_err() {
-                        self.effects_dropped += 1;
-                    }
+                effect @ (Effect::Event { .. } | Effect::L2Status { .. } | Effect::Notice(_)) => {
+                    self.hand_out(effect);
                 }
             }
+        }
+    }
+
+    /// Events, notices and the like, for the rest of the process.
+    fn hand_out(&mut self, effect: Effect) {
+        let is_config = matches!(effect, Effect::Notice(Notice::ConfigLoaded { .. }));
+        let unsent = self.channels.effects.try_send(effect).err();
+        if is_config {
+            // What it says stands in the `ConfigurationState` until the next one:
+            // the newest must arrive.
+            self.config_loaded = unsent.map(TrySendError::into_inner);
+        } else if unsent.is_some() {
+            self.effects_dropped += 1;
         }
     }
 

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use metallb_api::IpFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
@@ -165,7 +166,8 @@ fn from_address(message: &AddressMessage) -> Option<IpAddr> {
     })
 }
 
-/// One line for each interface that came, went or changed.
+/// One line for each interface that came, went or changed, and those of MetalLB
+/// for each that begins or ends to answer (F42).
 fn log_changes(before: &[Interface], after: &[Interface]) {
     for interface in after.iter().filter(|interface| !before.contains(interface)) {
         tracing::info!(
@@ -181,6 +183,34 @@ fn log_changes(before: &[Interface], after: &[Interface]) {
     }
     for gone in before.iter().filter(|old| after.iter().all(|new| new.id != old.id)) {
         tracing::info!(interface = gone.name, index = gone.id.0, "interface gone");
+    }
+    for family in [IpFamily::V4, IpFamily::V6] {
+        log_responders(family, &answering(family, before), &answering(family, after));
+    }
+}
+
+/// The interfaces on which addresses of a family can be announced.
+fn answering(family: IpFamily, interfaces: &[Interface]) -> BTreeMap<InterfaceId, &str> {
+    let can = interfaces.iter().filter(|interface| interface.can_announce(family));
+    can.map(|interface| (interface.id, interface.name.as_str())).collect()
+}
+
+/// MetalLB has a responder for each interface and family; here one answers for
+/// all (D50), and this says where it does.
+fn log_responders(
+    family: IpFamily,
+    before: &BTreeMap<InterfaceId, &str>,
+    after: &BTreeMap<InterfaceId, &str>,
+) {
+    let (created, deleted, protocol) = match family {
+        IpFamily::V4 => ("createARPResponder", "deleteARPResponder", "ARP"),
+        IpFamily::V6 => ("createNDPResponder", "deleteNDPResponder", "NDP"),
+    };
+    for (_, interface) in after.iter().filter(|(id, _)| !before.contains_key(id)) {
+        tracing::info!(event = created, interface, "{protocol} is answered on this interface");
+    }
+    for (_, interface) in before.iter().filter(|(id, _)| !after.contains_key(id)) {
+        tracing::info!(event = deleted, interface, "{protocol} is no longer answered on this interface");
     }
 }
 

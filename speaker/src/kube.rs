@@ -1,5 +1,7 @@
 //! The speaker's one door to Kubernetes: what is watched becomes inputs of the
-//! core, and its Events are written.
+//! core, and what it has for people is written.
+
+mod l2_status;
 
 use std::fmt::Debug;
 
@@ -7,16 +9,19 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1 as core;
 use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource};
+use metallb_api::configuration_state::{self, Rejected};
 use metallb_api::endpoints::SERVICE_NAME_LABEL;
 use metallb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
+use metallb_shell::configuration_state::{Judgement, Keeper, Subject};
 use metallb_shell::events::{self, Events, Occurrence, Reporter};
 use metallb_shell::metrics::ClientMetrics;
+use metallb_shell::queue::Writes;
 use metallb_shell::resources::{self, Source};
 use metallb_shell::watch::{Change, Seen, Table, Watch};
-use metallb_shell::{Readiness, Shutdown};
+use metallb_shell::{OwnPod, Readiness, Shutdown};
 use serde::de::DeserializeOwned;
-use speaker_core::{Effect, Input, Notice, Peer};
-use tokio::sync::mpsc;
+use speaker_core::{Effect, Input, L2StatusChange, Notice, Peer};
+use tokio::sync::{mpsc, watch};
 
 use crate::notices;
 
@@ -29,6 +34,8 @@ pub struct Settings {
     pub node: NodeName,
     /// Label selector of the speakers' Pods (E4); `None` without membership.
     pub peer_labels: Option<String>,
+    /// Its own Pod, the owner of the status objects that it writes (G31).
+    pub pod_name: Option<String>,
 }
 
 /// Watches, and reports what it sees to `inputs`; takes `effects`, of which
@@ -49,22 +56,40 @@ pub async fn run(
     let reporter = Reporter { component: "metallb-speaker", host: Some(settings.node.as_str().to_owned()) };
     let (events, writer) = events::channel(reporter);
     let writer = tokio::spawn(writer.run(client.clone()));
-    let taken = tokio::spawn(take(effects, events, metrics.clone()));
+    let own_pod = OwnPod::new(client.clone(), &settings.namespace, settings.pod_name.as_deref());
+    let (judgement, judged) = watch::channel(None);
+    let subject = Subject::Speaker(settings.node.clone());
+    let errors = metrics.update_errors.clone();
+    let (statuses, status_writer) =
+        l2_status::channel(client.clone(), &settings.namespace, own_pod.clone(), errors.clone());
+    let status_writer = tokio::spawn(status_writer.run());
+    let state = Keeper::new(&client, &settings.namespace, subject, own_pod, judged, errors);
+    let outlets = Outlets { events, statuses, judgement };
+    let taken = tokio::spawn(take(effects, outlets, metrics.clone()));
     let watches = Watches { client, inputs, metrics, readiness };
     tokio::select! {
         () = watches.run(settings) => {}
+        () = state.run() => {}
         () = shutdown.wait() => {}
     }
     // The core says what it hands over until it exits; only then the effects end.
     let _ = taken.await;
-    let _ = tokio::time::timeout(LAST_EVENTS, writer).await;
+    let _ = tokio::time::timeout(LAST_EVENTS, async { tokio::join!(writer, status_writer) }).await;
 }
 
 /// How long the end of the process waits for its last Events.
 const LAST_EVENTS: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// Where what concerns people goes.
+struct Outlets {
+    events: Events,
+    statuses: Writes<String, L2StatusChange>,
+    judgement: watch::Sender<Judgement>,
+}
+
 /// Takes the core's effects that concern people.
-async fn take(mut effects: mpsc::Receiver<Effect>, events: Events, metrics: ClientMetrics) {
+async fn take(mut effects: mpsc::Receiver<Effect>, outlets: Outlets, metrics: ClientMetrics) {
+    let Outlets { events, statuses, judgement } = outlets;
     while let Some(effect) = effects.recv().await {
         match effect {
             Effect::Event { service, uid, reason, message } => {
@@ -83,9 +108,11 @@ async fn take(mut effects: mpsc::Receiver<Effect>, events: Events, metrics: Clie
             Effect::Notice(notice) => {
                 if let Notice::ConfigLoaded { rejected, .. } = &notice {
                     metrics.config_read(rejected.len());
+                    judgement.send_replace(Some(configuration_state::message(&named(rejected))));
                 }
                 notices::log(&notice);
             }
+            Effect::L2Status { name, change } => statuses.put(name, change).await,
             // The event loop keeps these to itself.
             Effect::SendFrame { .. }
             | Effect::SendDatagram { .. }
@@ -94,6 +121,13 @@ async fn take(mut effects: mpsc::Receiver<Effect>, events: Events, metrics: Clie
             | Effect::Exit => {}
         }
     }
+}
+
+/// What is left out, as it is said in the `ConfigurationState`.
+fn named(rejected: &[(String, String)]) -> Vec<Rejected> {
+    let one =
+        |(object, problem): &(String, String)| Rejected { object: object.clone(), problem: problem.clone() };
+    rejected.iter().map(one).collect()
 }
 
 struct Watches {
@@ -123,6 +157,7 @@ impl Watches {
                     self.whole(api, Some(labels), peer, peers).await;
                 }
             },
+            l2_status::watch(self.client.clone(), &namespace, self.inputs.clone()),
         );
     }
 

@@ -9,8 +9,11 @@ pub mod gossip;
 pub mod groups;
 pub mod interfaces;
 pub mod kube;
+#[cfg(test)]
+mod log_lines;
 pub mod metrics;
 pub mod notices;
+mod strict_arp;
 #[allow(unsafe_code, reason = "the only module that may: raw sockets need it")]
 pub mod sys;
 
@@ -106,7 +109,7 @@ async fn serve(
     let shutdown = shutdown::on_signal()?;
     let client = client::connect(settings.kubeconfig.as_deref()).await?;
     let endpoints = Endpoints { registry: Registry::new(), readiness: Readiness::default() };
-    serve_http(&settings, &endpoints, &shutdown).await?;
+    http::start(&settings.http, &client, &endpoints, &shutdown).await?;
 
     let (kubernetes_sender, kubernetes) = mpsc::channel(KUBERNETES_INPUTS);
     let (interfaces_sender, interfaces) = mpsc::channel(INTERFACE_INPUTS);
@@ -116,6 +119,7 @@ async fn serve(
     let gate = endpoints.readiness.gate("announcing", "the event loop is starting");
     tokio::spawn(metrics::report_readiness(summary_receiver, gate));
     tokio::spawn(interfaces::watch(exclude, interfaces_sender));
+    tokio::spawn(strict_arp::watch());
     let channels = Channels { kubernetes, interfaces, shutdown: shutdown.clone(), effects, summary };
     let event_loop = event_loop::spawn(sockets, core, channels)?;
     let mut kubernetes = tokio::spawn(kube::run(
@@ -124,6 +128,7 @@ async fn serve(
             namespace: settings.namespace,
             node: settings.node,
             peer_labels: settings.gossip.map(|gossip| gossip.labels),
+            pod_name: settings.pod_name,
         },
         kubernetes_sender,
         effects_receiver,
@@ -137,18 +142,10 @@ async fn serve(
         () = last_resort(shutdown.clone()) => bail!("the core was not done {LAST_RESORT:?} after the signal"),
         ended = broken(&mut kubernetes) => bail!("the Kubernetes side has ended: {ended}"),
     }
-    // The loop has closed the channel of effects: what is left gets written.
-    let _ = timeout(LAST_WRITES, kubernetes).await;
-    Ok(())
-}
-
-/// Serves `/metrics`, `/healthz` and `/readyz` in the background.
-async fn serve_http(settings: &Settings, endpoints: &Endpoints, shutdown: &Shutdown) -> anyhow::Result<()> {
-    if let Some(listener) = http::bind(settings.metrics_host, settings.metrics_port, "metrics").await? {
-        tokio::spawn(http::serve_all(listener, endpoints.clone(), shutdown.clone()));
-    }
-    if let Some(listener) = http::bind(Some(settings.health_host), settings.health_port, "probes").await? {
-        tokio::spawn(http::serve_probes(listener, endpoints.clone(), shutdown.clone()));
+    // The loop has closed the channel of effects: what is left gets written. It
+    // may have been already, and then `broken` has taken the task's result.
+    if !kubernetes.is_finished() {
+        let _ = timeout(LAST_WRITES, kubernetes).await;
     }
     Ok(())
 }

@@ -81,3 +81,47 @@ fn log_membership(notice: &Notice) {
 fn joined(names: &[metallb_api::NodeName]) -> String {
     names.iter().map(metallb_api::NodeName::as_str).collect::<Vec<_>>().join(",")
 }
+
+#[cfg(test)]
+mod tests {
+    use metallb_api::{NodeName, ServiceKey};
+    use speaker_core::WithdrawReason;
+
+    use super::*;
+    use crate::log_lines;
+
+    #[test]
+    fn f42_what_people_look_for() {
+        let service = || ServiceKey::new("default", "web");
+        let address = [172, 16, 16, 101].into();
+        let (one, two) = (NodeName::from("wk01"), NodeName::from("wk02"));
+        let announced =
+            Notice::Announced { service: service(), address, candidates: vec![one.clone(), two.clone()] };
+        let reason = WithdrawReason::NotOwner;
+        let withdrawn = Notice::Withdrawn { service: service(), address, reason, owner: Some(two) };
+        for (notice, expected) in [
+            (
+                announced,
+                &[("event", "serviceAnnounced"), ("ips", "172.16.16.101"), ("protocol", "layer2")][..],
+            ),
+            (withdrawn, &[("event", "serviceWithdrawn"), ("reason", "notOwner"), ("owner", "wk02")]),
+            (
+                Notice::MemberDown(one),
+                &[("event", "memberDown"), ("msg", "node event forces a new election")],
+            ),
+        ] {
+            let lines = log_lines::of(|| log(&notice));
+            let [line] = lines.as_slice() else { panic!("{notice:?}: {lines:?}") };
+            assert_eq!(line["level"], "info");
+            for (key, value) in expected {
+                assert_eq!(line[key], *value, "{notice:?}");
+            }
+        }
+        let rejected = vec![("IPAddressPool bad".to_owned(), "no prefix".to_owned())];
+        let loaded = Notice::ConfigLoaded { pools: 1, advertisements: 1, rejected };
+        let loaded = log_lines::of(|| log(&loaded));
+        let error = loaded[0]["error"].as_str().unwrap_or_default();
+        assert!(error.contains("failed to parse the configuration"), "{error}");
+        assert_eq!((&loaded[0]["level"], &loaded[1]["event"]), (&"error".into(), &"configLoaded".into()));
+    }
+}

@@ -1,20 +1,30 @@
-//! `/metrics`, `/healthz` and `/readyz` over plain HTTP (F43, V2).
+//! `/metrics`, `/healthz` and `/readyz` (F43, V2): over plain HTTP as with
+//! MetalLB v0.15, or the metrics over HTTPS for known scrapers as with v0.16.
 
 mod connection;
+mod scraper;
+mod secure;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::Listener;
+use kube::Client;
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 use tokio::net::TcpListener;
+use tokio_rustls::rustls;
 
 use crate::readiness::Readiness;
 use crate::shutdown::Shutdown;
+use crate::tls::TlsSettings;
+use crate::tls::certificate::{Certificate, CertificateError};
 
 /// What the endpoints answer from.
 #[derive(Clone, Debug)]
@@ -25,28 +35,103 @@ pub struct Endpoints {
     pub readiness: Readiness,
 }
 
-/// An address that cannot be listened on.
+/// What is served where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// Where `/metrics` is served; `None` is every address (G32).
+    pub metrics_host: Option<IpAddr>,
+    /// The port of `/metrics`; 0 is off (G1).
+    pub metrics_port: u16,
+    /// Whether `/metrics` is served over HTTPS, to scrapers that the API server
+    /// knows and admits, and how (G14 to G17). Without it the port serves the
+    /// probes as well, over plain HTTP.
+    pub tls: Option<TlsSettings>,
+    /// Where `/healthz` and `/readyz` are served; `None` is every address (V2).
+    pub health_host: Option<IpAddr>,
+    /// The port of `/healthz` and `/readyz` alone; 0 is off (G18).
+    pub health_port: u16,
+}
+
+/// Why nothing can be served; the process exits with 1.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for {purpose}: {error}")]
-pub struct BindError {
-    /// The address.
-    pub address: SocketAddr,
-    /// What it was for.
-    pub purpose: &'static str,
-    /// Why not.
-    pub error: io::Error,
+pub enum HttpError {
+    /// An address that cannot be listened on.
+    #[error("cannot listen on {address} for {purpose}: {error}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What it was for.
+        purpose: &'static str,
+        /// Why not.
+        error: io::Error,
+    },
+    /// `--metrics-cert-dir`
+    #[error("metrics over HTTPS: {0}")]
+    Certificate(CertificateError),
+    /// Settings that do not go together.
+    #[error("metrics over HTTPS: {0}")]
+    Tls(rustls::Error),
+}
+
+/// Listens, and serves in the background until the process ends. `client` asks
+/// the API server about scrapers.
+///
+/// # Errors
+/// If an address cannot be had, or the certificate cannot be used.
+pub async fn start(
+    settings: &HttpSettings,
+    client: &Client,
+    endpoints: &Endpoints,
+    shutdown: &Shutdown,
+) -> Result<(), HttpError> {
+    if let Some(listener) = bind(settings.metrics_host, settings.metrics_port, "metrics").await? {
+        let bounded = connection::Bounded::new(listener);
+        match &settings.tls {
+            None => {
+                tokio::spawn(serve(bounded, everything(endpoints), shutdown.clone()));
+            }
+            Some(tls) => {
+                let certificate = certificate(tls, shutdown).map_err(HttpError::Certificate)?;
+                let config = tls.server(certificate).map_err(HttpError::Tls)?;
+                let secure = secure::Secure::new(bounded, config);
+                let scrapers = scraper::Scrapers::new(client.clone());
+                let admit = middleware::from_fn_with_state(scrapers, scraper::admit);
+                let router = Router::new().route("/metrics", get(metrics)).route_layer(admit);
+                tokio::spawn(serve(secure, router.with_state(endpoints.clone()), shutdown.clone()));
+            }
+        }
+    }
+    if let Some(listener) = bind(settings.health_host, settings.health_port, "probes").await? {
+        let router = probes().with_state(endpoints.clone());
+        tokio::spawn(serve(connection::Bounded::new(listener), router, shutdown.clone()));
+    }
+    Ok(())
+}
+
+/// The certificate that the flags ask for, followed from now on.
+fn certificate(tls: &TlsSettings, shutdown: &Shutdown) -> Result<Arc<Certificate>, CertificateError> {
+    let certificate = match &tls.certificates {
+        Some(directory) => Certificate::from_directory(directory)?,
+        None => Certificate::self_signed()?,
+    };
+    tracing::info!(
+        op = "startup",
+        floor = ?tls.floor,
+        self_signed = tls.certificates.is_none(),
+        left_out = tls.left_out.join(","),
+        "metrics are served over HTTPS"
+    );
+    tokio::spawn(certificate.clone().follow(shutdown.clone()));
+    Ok(certificate)
 }
 
 /// Listens on `port` of `host`, or of every address; port 0 means that nothing
 /// is to be served.
-///
-/// # Errors
-/// If the address cannot be had.
-pub async fn bind(
+async fn bind(
     host: Option<IpAddr>,
     port: u16,
     purpose: &'static str,
-) -> Result<Option<TcpListener>, BindError> {
+) -> Result<Option<TcpListener>, HttpError> {
     if port == 0 {
         return Ok(None);
     }
@@ -59,32 +144,29 @@ pub async fn bind(
             tracing::info!(op = "startup", port, purpose, "listening");
             Ok(Some(listener))
         }
-        Err(error) => Err(BindError { address: addresses[0], purpose, error }),
+        Err(error) => Err(HttpError::Bind { address: addresses[0], purpose, error }),
     }
 }
 
-/// Serves `/metrics`, `/healthz` and `/readyz` until the process ends.
-pub async fn serve_all(listener: TcpListener, endpoints: Endpoints, shutdown: Shutdown) {
-    let router = probes().route("/metrics", get(metrics)).with_state(endpoints);
-    serve(listener, router, shutdown).await;
-}
-
-/// Serves `/healthz` and `/readyz` until the process ends.
-pub async fn serve_probes(listener: TcpListener, endpoints: Endpoints, shutdown: Shutdown) {
-    serve(listener, probes().with_state(endpoints), shutdown).await;
-}
-
-async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
-    let bounded = connection::Bounded::new(listener);
+async fn serve<L>(listener: L, router: Router, shutdown: Shutdown)
+where
+    L: Listener,
+    L::Addr: std::fmt::Debug,
+{
     // Connections are cut, not waited for: they hold nothing worth keeping.
     tokio::select! {
-        served = axum::serve(bounded, router) => {
+        served = axum::serve(listener, router) => {
             if let Err(error) = served {
                 tracing::error!(op = "http", error = %error, "the HTTP server ended");
             }
         }
         () = shutdown.wait_owned() => {}
     }
+}
+
+/// What the port of the metrics has where nothing is encrypted (F43, V2).
+fn everything(endpoints: &Endpoints) -> Router {
+    probes().route("/metrics", get(metrics)).with_state(endpoints.clone())
 }
 
 fn probes() -> Router<Endpoints> {
@@ -137,7 +219,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let address = listener.local_addr().expect("it is bound");
         let (trigger, shutdown) = shutdown::channel();
-        let server = tokio::spawn(serve_all(listener, endpoints, shutdown));
+        let server =
+            tokio::spawn(serve(connection::Bounded::new(listener), everything(&endpoints), shutdown));
 
         let waiting = ask(address, "/readyz").await;
         assert!(waiting.starts_with("HTTP/1.1 503") && waiting.contains("not listed yet"), "{waiting}");

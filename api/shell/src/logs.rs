@@ -5,8 +5,10 @@ mod writer;
 
 use std::str::FromStr;
 
+use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer as _, fmt};
@@ -79,9 +81,17 @@ impl LogLevel {
 /// If the process has a logger already.
 pub fn start(level: LogLevel) -> Result<Logs, TryInitError> {
     let (logs, sink) = writer::start();
-    let layer = fmt::layer().event_format(line::JsonLine).with_writer(sink).with_filter(level.targets());
-    tracing_subscriber::registry().with(layer).try_init()?;
+    lines_to(level, sink).try_init()?;
     Ok(logs)
+}
+
+/// What writes the lines of `level` to `writer`.
+pub fn lines_to<W>(level: LogLevel, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let layer = fmt::layer().event_format(line::JsonLine).with_writer(writer).with_filter(level.targets());
+    tracing_subscriber::registry().with(layer)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What `/readyz` answers: which parts are ready, and why the others are not (W43).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -59,6 +59,17 @@ impl Readiness {
         Report { ready: !parts.is_empty() && parts.values().all(|part| part.ready), text }
     }
 
+    /// The parts that have a say now.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<String> {
+        self.parts().keys().cloned().collect()
+    }
+
+    /// Ends the say of all parts but these, as of those that do not run any more.
+    pub fn retain(&self, names: &BTreeSet<String>) {
+        self.parts().retain(|name, _| names.contains(name));
+    }
+
     fn parts(&self) -> MutexGuard<'_, BTreeMap<String, Part>> {
         // A part is written in one step: a poisoned map is still whole.
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
@@ -110,5 +121,18 @@ mod tests {
         let report = readiness.report();
         assert!(report.ready);
         assert!(report.text.contains("services ready: the API server does not answer"), "{}", report.text);
+    }
+
+    #[test]
+    fn parts_that_do_not_run_any_more_have_no_say() {
+        let readiness = Readiness::default();
+        readiness.gate("election", "").ready();
+        let names = readiness.names();
+        let services = readiness.gate("services", "no list yet");
+        assert!(!readiness.report().ready);
+        readiness.retain(&names);
+        assert_eq!(readiness.report().text, "[+] election ready\n");
+        services.not_ready("started again");
+        assert!(!readiness.report().ready);
     }
 }

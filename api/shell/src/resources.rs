@@ -4,6 +4,7 @@
 mod fold;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, SelectAll};
@@ -13,6 +14,7 @@ use metallb_api::config::{Kind, Resources};
 use metallb_api::crd::{IPAddressPool, L2Advertisement};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
 use crate::readiness::Readiness;
 use crate::watch::Watch;
@@ -36,9 +38,12 @@ pub struct Source {
 
 /// Watches pools and advertisements, and Namespaces once a pool is pinned by
 /// their labels (A18). Sends all of them, each time they differ from what was
-/// sent last; changes of a status alone are none (W49). A receiver that is
-/// slow gets the newest, not every one between. `statuses`, if given, has
-/// those. Never ends while the receiver is there.
+/// sent last; changes of a status alone are none (W49, B28). A receiver that is
+/// slow gets the newest, not every one between.
+///
+/// Who writes conditions gives `statuses`: what stands there comes by it, and
+/// Nodes are watched as well, once an advertisement asks for some by label.
+/// Never ends while the receiver is there.
 pub async fn gather<T>(
     source: Source,
     sender: mpsc::Sender<T>,
@@ -48,14 +53,18 @@ pub async fn gather<T>(
     let mut items = watches(&source);
     let mut fold = Fold::default();
     let mut sees_namespaces = false;
+    let mut sees_nodes = false;
+    let mut patience = Instant::now();
     let mut pending: Option<Resources> = None;
     loop {
+        let waits = sees_nodes && !fold.knows_nodes() && Instant::now() < patience;
         let item = tokio::select! {
-            permit = sender.reserve(), if pending.is_some() => {
+            permit = sender.reserve(), if pending.is_some() && !waits => {
                 let Ok(permit) = permit else { return };
                 permit.send(wrap(pending.take().expect("the branch is guarded by it")));
                 continue;
             }
+            () = sleep_until(patience), if waits => continue,
             item = items.next() => item.expect("watches never end"),
         };
         fold.apply(item);
@@ -72,9 +81,18 @@ pub async fn gather<T>(
             sees_namespaces = true;
             items.push(namespaces(&source));
         }
+        if statuses.is_some() && fold.needs_nodes() && !sees_nodes {
+            sees_nodes = true;
+            patience = Instant::now() + NODES_WITHIN;
+            items.push(nodes(&source));
+        }
         pending = fold.changed().or(pending);
     }
 }
+
+/// Nodes are waited for this long, so that a start does not first say that an
+/// advertisement is fine and then that no Node matches it.
+const NODES_WITHIN: Duration = Duration::from_secs(5);
 
 type Items = BoxStream<'static, Item>;
 
@@ -97,6 +115,14 @@ fn namespaces(source: &Source) -> Items {
     let api = Api::all(source.client.clone());
     let namespaces = Watch::new(api, None, |object| metallb_api::Namespace::from(&object), gate);
     namespaces.into_stream().map(Item::Namespace).boxed()
+}
+
+/// Readiness does not depend on them.
+fn nodes(source: &Source) -> Items {
+    let gate = Readiness::default().gate("watch nodes", "not listed yet");
+    let api = Api::all(source.client.clone());
+    let nodes = Watch::new(api, None, |object| fold::slim_node(&object), gate);
+    nodes.into_stream().map(Item::Node).boxed()
 }
 
 impl std::fmt::Debug for Source {

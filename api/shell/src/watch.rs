@@ -91,6 +91,7 @@ pub enum Change<V> {
 pub struct Watch<K, V> {
     api: Api<DeserializeGuard<K>>,
     labels: Option<String>,
+    fields: Option<String>,
     convert: fn(K) -> V,
     gate: Gate,
     what: String,
@@ -139,6 +140,7 @@ where
         Self {
             api,
             labels,
+            fields: None,
             convert,
             gate,
             what,
@@ -147,6 +149,13 @@ where
             polls: false,
             jitter: Jitter::seeded(),
         }
+    }
+
+    /// The same, restricted to the one object `name`.
+    #[must_use]
+    pub fn of_one(mut self, name: &str) -> Self {
+        self.fields = Some(format!("metadata.name={name}"));
+        self
     }
 
     /// The changes, the first of which is a list. Never ends.
@@ -197,8 +206,12 @@ where
     /// All pages of the list, and the version they stand for.
     async fn list(&mut self) -> Result<(Vec<Seen<V>>, String), Setback> {
         let mut objects = Vec::new();
-        let mut params =
-            ListParams { label_selector: self.labels.clone(), ..ListParams::default() }.limit(PAGE);
+        let mut params = ListParams {
+            label_selector: self.labels.clone(),
+            field_selector: self.fields.clone(),
+            ..ListParams::default()
+        }
+        .limit(PAGE);
         loop {
             let page = timeout(LIST_TIMEOUT, self.api.list(&params)).await;
             let page = page.map_err(|_| Setback::relist("the list timed out"))?;
@@ -217,6 +230,7 @@ where
         let seconds = WATCH_SECONDS - spread;
         let params = WatchParams {
             label_selector: self.labels.clone(),
+            field_selector: self.fields.clone(),
             timeout: Some(seconds),
             bookmarks: true,
             ..WatchParams::default()

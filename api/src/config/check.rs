@@ -64,7 +64,8 @@ pub fn check(resources: &Resources, last: &Config) -> Checked {
     });
     let config = Config { pools: pools.in_force, advertisements: advertisements.in_force };
     for verdict in &mut verdicts {
-        verdict.effective = effective::judge(verdict.kind, &verdict.name, &config);
+        verdict.effective =
+            effective::judge(verdict.kind, &verdict.name, &config, resources.nodes.as_deref());
     }
     Checked { config, verdicts }
 }

@@ -30,6 +30,9 @@ pub const MATCHED: &str = "Matched";
 pub const UNKNOWN_POOL: &str = "UnknownPool";
 /// `Effective`, false: an advertisement finds no pool.
 pub const NO_MATCHING_POOL: &str = "NoMatchingPool";
+/// `Effective`, false: an advertisement's `nodeSelectors` match no Node, or a
+/// pool has such advertisements only.
+pub const NO_MATCHING_NODE: &str = "NoMatchingNode";
 /// `Effective`, false: no advertisement selects the pool.
 pub const NO_ADVERTISEMENT: &str = "NoAdvertisement";
 /// `Exhausted`: every address of a family is in use or reserved.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::Kind;
 use crate::crd::{IPAddressPool, L2Advertisement};
 use crate::namespace::Namespace;
+use crate::node::Node;
 
 /// The custom resources of our namespace and what they refer to, as read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,6 +17,9 @@ pub struct Resources {
     pub l2_advertisements: Vec<L2Advertisement>,
     /// All Namespaces, for pool pinning by label (A18).
     pub namespaces: Vec<Namespace>,
+    /// All Nodes, if this process looks at them to tell whether an advertisement
+    /// finds one; nothing is in force or not by that. Only labels matter.
+    pub nodes: Option<Vec<Node>>,
     /// Objects of these kinds that cannot be read as such; each has a verdict.
     pub undecodable: Vec<Undecodable>,
 }

@@ -51,6 +51,7 @@ fn a_full_service() {
         selector: BTreeMap::from([(text("app"), text("nginx"))]),
         ports: vec![port("TCP", 80), port("UDP", 53)],
         ingress: vec![Ingress::Ip([172, 16, 16, 101].into())],
+        status_writer: None,
     };
     assert_eq!(Service::from(&serde_json::from_value::<core::Service>(object).expect("a Service")), expected);
     assert_eq!(expected.key.to_string(), "web/nginx");

@@ -51,7 +51,8 @@ impl Controller {
 
     /// Takes one input. Never blocks, never fails; what must be done is queued
     /// as effects.
-    pub fn handle(&mut self, _now: Time, input: Input) {
+    pub fn handle(&mut self, now: Time, input: Input) {
+        self.ledger.set_time(now);
         match input {
             Input::Resources(resources) => self.take_resources(&resources),
             Input::Services(views) => {
@@ -76,6 +77,9 @@ impl Controller {
             }
             Input::Timeout => {}
         }
+        if self.is_ready() {
+            self.ledger.look_again(&self.pools);
+        }
         self.effects.extend(self.ledger.take_effects());
         if self.is_ready() {
             self.effects.extend(self.usage.publish(&self.pools, self.ledger.allocator()));
@@ -87,11 +91,12 @@ impl Controller {
         self.effects.pop_front()
     }
 
-    /// When to call `handle` with [`Input::Timeout`] if nothing comes before:
-    /// never, for nothing in a controller happens by time alone.
+    /// When to call `handle` with [`Input::Timeout`] if nothing comes before.
+    /// By time alone happens one thing: what somebody else keeps undoing is
+    /// put back.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        None
+        self.ledger.next_look().filter(|_| self.is_ready())
     }
 
     /// Whether resources and Services have both come, so that it decides (C4).

@@ -87,10 +87,12 @@ pub enum EventReason {
     NoClusterIpsFamily,
     /// F28
     DeprecatedAnnotation,
+    /// Not MetalLB's: somebody else has written over the status.
+    StatusOverwritten,
 }
 
 impl EventReason {
-    /// The reason as MetalLB writes it (F21 to F29).
+    /// The reason as MetalLB writes it (F21 to F29), where it has one.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -103,6 +105,7 @@ impl EventReason {
             Self::NoLbIpsFamily => "nolbIPsIPFamily",
             Self::NoClusterIpsFamily => "noclusterIPsIPFamily",
             Self::DeprecatedAnnotation => "deprecatedAnnotation",
+            Self::StatusOverwritten => "statusOverwritten",
         }
     }
 

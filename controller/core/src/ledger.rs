@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use metallb_api::{Service, ServiceKey};
+use metallb_api::{Service, ServiceKey, Time};
 
 use crate::allocator::Allocator;
 use crate::converge::{self, Outcome, Remark, Wanted};
@@ -22,6 +22,10 @@ pub(crate) struct Ledger {
     /// Whether something became available that a waiting Service may want.
     freed: bool,
     effects: Vec<Effect>,
+    /// What time it is.
+    now: Time,
+    /// When a Service is looked at again whose status somebody else keeps writing.
+    later: BTreeSet<(Time, ServiceKey)>,
 }
 
 /// How a Service stands to us (C2, C11).
@@ -49,6 +53,28 @@ impl Ledger {
     /// The Services that would take an address if one were freed.
     pub(crate) fn waiting(&self) -> &BTreeSet<ServiceKey> {
         &self.waiting
+    }
+
+    /// It is `now`, until this is called again.
+    pub(crate) fn set_time(&mut self, now: Time) {
+        self.now = now;
+    }
+
+    /// When a Service is to be looked at again, if nothing comes before.
+    pub(crate) fn next_look(&self) -> Option<Time> {
+        self.later.first().map(|(at, _)| *at)
+    }
+
+    /// Looks again at those whose time has come.
+    pub(crate) fn look_again(&mut self, pools: &Pools) {
+        while let Some((at, key)) = self.later.pop_first() {
+            if at > self.now {
+                self.later.insert((at, key));
+                break;
+            }
+            self.settle(&key, pools, false);
+        }
+        self.retry_waiting(pools);
     }
 
     /// The effects since the last call, oldest first.
@@ -184,10 +210,14 @@ impl Ledger {
         }
         let record = self.records.get_mut(key).expect("the Service at hand has a record");
         let write = match status {
-            Wanted::AsHeld => record.write(self.allocator.holding(key), fresh),
-            Wanted::Untouched => None,
+            Wanted::AsHeld => record.write(self.allocator.holding(key), fresh, self.now),
+            Wanted::Untouched => Vec::new(),
         };
-        remarks.extend(write.as_ref().and_then(|_| record.deprecations()));
+        if let Some(at) = record.pause(self.now) {
+            self.later.insert((at, key.clone()));
+        }
+        let is_written = write.iter().any(|effect| matches!(effect, Effect::WriteService { .. }));
+        remarks.extend(is_written.then(|| record.deprecations()).flatten());
         self.effects.extend(record.say(remarks));
         self.effects.extend(write);
     }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod allocator;
+mod contest;
 mod controller;
 mod converge;
 mod effect;

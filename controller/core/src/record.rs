@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use metallb_api::Service;
 use metallb_api::service::Ingress;
+use metallb_api::{Service, Time};
 
 use crate::allocator::Assignment;
+use crate::contest::Contest;
 use crate::converge::Remark;
 use crate::effect::{Effect, EventReason};
+use crate::pool_choice::list;
 
 /// A Service and the state of our conversation about it.
 #[derive(Debug)]
@@ -25,7 +27,15 @@ pub(crate) struct Record {
     answer: Option<Answer>,
     /// What was said when the Service was looked at last.
     remarks: Vec<Remark>,
+    /// What the view before this one said, if this one says something else.
+    before: Option<Said>,
+    contest: Contest,
+    /// What somebody else has undone.
+    contested: Option<Said>,
 }
+
+/// The addresses in a status and the pool in its annotation.
+type Said = (Vec<IpAddr>, Option<String>);
 
 /// What was asked to be written over one version of a Service.
 #[derive(Debug)]
@@ -41,7 +51,17 @@ impl Record {
     /// The first view of a Service.
     pub(crate) fn new(view: Service) -> Self {
         let newest = version(&view);
-        Self { view, parting: BTreeSet::new(), newest, outdated: false, answer: None, remarks: Vec::new() }
+        Self {
+            view,
+            parting: BTreeSet::new(),
+            newest,
+            outdated: false,
+            answer: None,
+            remarks: Vec::new(),
+            before: None,
+            contest: Contest::default(),
+            contested: None,
+        }
     }
 
     /// A newer view of the Service; usually, for a list that is made again may
@@ -51,6 +71,10 @@ impl Record {
         let seen = version(&view);
         self.outdated = seen.zip(self.newest).is_some_and(|(seen, newest)| seen < newest);
         self.newest = self.newest.max(seen);
+        // What changes while a write of ours is on its way may be that write.
+        let said = said(&self.view);
+        let is_foreign = !self.outdated && self.answer.is_none() && self::said(&view) != said;
+        self.before = is_foreign.then_some(said);
         // A write is conditional on its version: once that is overtaken, the
         // write has either come true, and then the view shows it, or never will.
         if !self.outdated
@@ -92,7 +116,8 @@ impl Record {
     /// The write that makes the status say `wanted`, if one is due. `fresh` says
     /// that the view has just come in: then a write is asked for again as long
     /// as the status does not say it (level-triggered), otherwise only once.
-    pub(crate) fn write(&mut self, wanted: Option<&Assignment>, fresh: bool) -> Option<Effect> {
+    /// What somebody else keeps undoing waits: see [`Record::pause`].
+    pub(crate) fn write(&mut self, wanted: Option<&Assignment>, fresh: bool, now: Time) -> Vec<Effect> {
         let addresses = wanted.map(|wanted| wanted.addresses.clone()).unwrap_or_default();
         let pool = wanted.map(|wanted| wanted.pool.clone());
         let stands = self.says(&addresses, pool.as_deref());
@@ -100,8 +125,26 @@ impl Record {
             None => !stands,
             Some(last) => last.addresses != addresses || last.pool != pool || (fresh && !stands),
         };
+        let before = if fresh { self.before.take() } else { None };
         if !due {
-            return None;
+            return Vec::new();
+        }
+        let mut effects = Vec::new();
+        let is = |said: &Said| said.0 == addresses && said.1 == pool;
+        if self.contested.as_ref().is_some_and(|contested| !is(contested)) {
+            self.contested = None;
+            self.contest.settled();
+        }
+        if let Some(undone) = before.filter(is)
+            && self.answer.is_none()
+        {
+            self.contested = Some(undone);
+            if self.contest.undone(now) {
+                effects.push(self.overwritten(&addresses));
+            }
+        }
+        if self.pause(now).is_some() {
+            return effects;
         }
         let resource_version = self.view.resource_version.clone();
         let mut sent = self.answer.take().map(|answer| answer.sent).unwrap_or_default();
@@ -110,7 +153,32 @@ impl Record {
         self.answer =
             Some(Answer { resource_version: answered, addresses: wanted, pool: pool.clone(), sent });
         let (service, uid) = (self.view.key.clone(), self.view.uid.clone());
-        Some(Effect::WriteService { service, uid, resource_version, addresses, pool })
+        effects.push(Effect::WriteService { service, uid, resource_version, addresses, pool });
+        effects
+    }
+
+    /// Until when nothing is written, because somebody else undoes it.
+    pub(crate) fn pause(&self, now: Time) -> Option<Time> {
+        self.contest.pause(now)
+    }
+
+    fn overwritten(&self, addresses: &[IpAddr]) -> Effect {
+        let shown: Vec<IpAddr> = self.view.ingress_ips().collect();
+        let writer = match &self.view.status_writer {
+            Some(manager) => format!("field manager {manager:?}"),
+            None => "somebody else".to_owned(),
+        };
+        let message = if shown == addresses {
+            format!("{writer} has changed what Ferrolb wrote; it is put back, each time more slowly")
+        } else {
+            let now = if shown.is_empty() { "no address".to_owned() } else { list(&shown) };
+            format!(
+                "{writer} has written {now} into status.loadBalancer, where {} is assigned; it is put back, each \
+                 time more slowly. Let one of both serve this Service: see spec.loadBalancerClass",
+                list(addresses)
+            )
+        };
+        self.event(EventReason::StatusOverwritten, message)
     }
 
     /// The effects of `remarks`, without those made the last time already.
@@ -151,6 +219,10 @@ impl Record {
         same.eq(addresses.iter().copied().map(Some))
             && self.view.annotations.allocated_from_pool.as_deref() == pool
     }
+}
+
+fn said(view: &Service) -> Said {
+    (view.ingress_ips().collect(), view.annotations.allocated_from_pool.clone())
 }
 
 fn version(view: &Service) -> Option<u64> {

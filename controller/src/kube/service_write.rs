@@ -33,7 +33,11 @@ pub(super) async fn write(
 ) -> Outcome {
     let resource = ApiResource::erase::<core::Service>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(client, service.namespace(), &resource);
-    patch.write(&api, service.name(), &body(&wanted)).await
+    let written = || {
+        let ips = wanted.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        tracing::info!(event = "serviceUpdated", service = %service, ips, "updated service object");
+    };
+    patch.write(&api, service.name(), &body(&wanted), written).await
 }
 
 /// A merge patch with the resource version: the server answers 409 where the

@@ -30,13 +30,23 @@ impl StatusPatch {
 
     /// Writes the JSON merge patch `patch` (RFC 7396) to the status of `name`.
     /// Where it has a `metadata.resourceVersion`, both ways fail with a
-    /// conflict if the object has another one by then.
-    pub(super) async fn write(&self, api: &Api<DynamicObject>, name: &str, patch: &Value) -> Outcome {
+    /// conflict if the object has another one by then. `written` is called if it
+    /// stands.
+    pub(super) async fn write(
+        &self,
+        api: &Api<DynamicObject>,
+        name: &str,
+        patch: &Value,
+        written: impl FnOnce(),
+    ) -> Outcome {
         if !self.puts.load(Ordering::Relaxed) {
             let params =
                 PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
             match api.patch_status(name, &params, &Patch::Merge(patch)).await {
-                Ok(_) => return Outcome::Done,
+                Ok(_) => {
+                    written();
+                    return Outcome::Done;
+                }
                 Err(error) if failure::classify(&error) == Failure::Forbidden => {}
                 Err(error) => return self.outcome(name, &error),
             }
@@ -50,6 +60,7 @@ impl StatusPatch {
                         "the RBAC rules lack the verb patch on the status; it is read and replaced instead"
                     );
                 }
+                written();
                 Outcome::Done
             }
             Err(error) => self.outcome(name, &error),

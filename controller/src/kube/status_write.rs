@@ -132,7 +132,7 @@ pub(super) async fn write(
         Kind::L2Advertisement => ApiResource::erase::<L2Advertisement>(&()),
     };
     let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
-    patch.write(&api, &name, &json!({ "status": status })).await
+    patch.write(&api, &name, &json!({ "status": status }), || {}).await
 }
 
 #[cfg(test)]

@@ -1,9 +1,16 @@
-//! What answers behind a load-balanced address: a web server, and a UDP echo
-//! by which an outage is measured. Both say which node they run on.
+//! What answers behind a load-balanced address: a web server at every TCP port
+//! of a Service, and a UDP echo at every UDP port. Both say which node they
+//! run on. The web server at port 80 and the echo at port 7, by which an outage
+//! is measured, are on every balanced address.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use metallb_api::NodeName;
+use metallb_api::service::Port;
 
 use super::plan;
+use super::told::Proxied;
 use crate::net::stack::{ListenerHandle, Stack, TcpHandle, TcpState, UdpHandle};
 
 /// Connections served at one time; more wait.
@@ -11,11 +18,13 @@ const MAX_CONNECTIONS: usize = 64;
 /// Longest request that is read before the connection is dropped, in bytes.
 const MAX_REQUEST: usize = 4096;
 
-/// The services of one node.
+/// The services of one NIC of a node.
 #[derive(Debug)]
 pub struct Backends {
-    echo: UdpHandle,
-    web: ListenerHandle,
+    echoes: BTreeMap<u16, UdpHandle>,
+    webs: BTreeMap<u16, ListenerHandle>,
+    /// What Services have, beside the two that every address has.
+    served: BTreeSet<(IpAddr, Port)>,
     connections: Vec<Connection>,
 }
 
@@ -29,26 +38,55 @@ struct Connection {
 impl Backends {
     /// Starts both on a host's stack.
     pub fn start(stack: &mut Stack) -> Self {
-        let echo = stack.udp_bind(plan::ECHO_PORT);
-        let web = stack.tcp_listen(plan::HTTP_PORT);
-        Self { echo, web, connections: Vec::new() }
+        Self {
+            echoes: BTreeMap::from([(plan::ECHO_PORT, stack.udp_bind(plan::ECHO_PORT))]),
+            webs: BTreeMap::from([(plan::HTTP_PORT, stack.tcp_listen(plan::HTTP_PORT))]),
+            served: BTreeSet::new(),
+            connections: Vec::new(),
+        }
+    }
+
+    /// Serves the ports that Services have from now on. A port once open stays
+    /// so, but nobody answers there for an address that does not have it.
+    pub fn serve_services(&mut self, stack: &mut Stack, proxied: &Proxied) {
+        self.served.clone_from(&proxied.ports);
+        for (_, Port { protocol, port }) in &self.served {
+            match protocol.as_str() {
+                "UDP" => _ = self.echoes.entry(*port).or_insert_with(|| stack.udp_bind(*port)),
+                "TCP" => _ = self.webs.entry(*port).or_insert_with(|| stack.tcp_listen(*port)),
+                _ => {}
+            }
+        }
     }
 
     /// Answers what has come. Returns whether anything was done.
     pub fn serve(&mut self, stack: &mut Stack, node: &NodeName) -> bool {
         let mut has_worked = false;
-        while let Some(ask) = stack.udp_receive(self.echo) {
-            let mut answer = ask.payload;
-            answer.extend_from_slice(node.as_str().as_bytes());
-            // A full buffer loses the answer, as in the kernel.
-            let _ = stack.udp_send(self.echo, Some(ask.to), ask.from, &answer);
-            has_worked = true;
+        for (port, echo) in &self.echoes {
+            while let Some(ask) = stack.udp_receive(*echo) {
+                has_worked = true;
+                let udp = || Port { protocol: "UDP".to_owned(), port: *port };
+                if *port == plan::ECHO_PORT || self.served.contains(&(ask.to, udp())) {
+                    let mut answer = ask.payload;
+                    answer.extend_from_slice(node.as_str().as_bytes());
+                    // A full buffer loses the answer, as in the kernel.
+                    let _ = stack.udp_send(*echo, Some(ask.to), ask.from, &answer);
+                }
+            }
         }
-        while self.connections.len() < MAX_CONNECTIONS
-            && let Some(handle) = stack.tcp_accept(self.web)
-        {
-            self.connections.push(Connection { handle, request: Vec::new(), is_answered: false });
-            has_worked = true;
+        for (port, web) in &self.webs {
+            while self.connections.len() < MAX_CONNECTIONS
+                && let Some(handle) = stack.tcp_accept(*web)
+            {
+                has_worked = true;
+                let to = stack.tcp_local(handle).map(|local| local.ip());
+                let tcp = || Port { protocol: "TCP".to_owned(), port: *port };
+                if *port == plan::HTTP_PORT || to.is_some_and(|to| self.served.contains(&(to, tcp()))) {
+                    self.connections.push(Connection { handle, request: Vec::new(), is_answered: false });
+                } else {
+                    stack.tcp_remove(handle);
+                }
+            }
         }
         self.connections.retain_mut(|connection| {
             has_worked |= connection.serve(stack, node);

@@ -11,8 +11,12 @@ use metallb_api::{NodeName, Service, Time};
 use smoltcp::wire::EthernetAddress;
 use speaker_core::Notice;
 
-use super::arp::{Arp, Role};
+use self::stability::Stability;
+use super::claim::{Claim, Saying};
 use super::order;
+use super::plan;
+
+mod stability;
 
 /// S4: how long after the API took an address away a speaker may still answer for it.
 const S4_GRACE: Duration = Duration::from_secs(5);
@@ -48,6 +52,7 @@ pub struct Checkers {
     violations: Vec<Violation>,
     nodes: BTreeMap<NodeName, Seen>,
     assigned: BTreeSet<IpAddr>,
+    stability: Stability,
     /// Addresses that no Service has any more, and since when.
     left: BTreeMap<IpAddr, Time>,
     /// When the API server was last out of reach.
@@ -56,13 +61,22 @@ pub struct Checkers {
 }
 
 /// What was seen of one node.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Seen {
-    address: Ipv4Addr,
-    mac: EthernetAddress,
+    /// Its own addresses, of all its NICs.
+    own: BTreeSet<IpAddr>,
+    nics: Vec<SeenNic>,
     /// The addresses in the Service statuses that its speaker was told.
     told: BTreeSet<IpAddr>,
+    /// Those that its endpoints allow it to serve (D14).
+    servable: BTreeSet<IpAddr>,
     announced: BTreeSet<IpAddr>,
+}
+
+/// What was seen at one NIC.
+#[derive(Debug)]
+struct SeenNic {
+    mac: EthernetAddress,
     questions: u64,
     answers: u64,
     tokens: f64,
@@ -70,18 +84,19 @@ struct Seen {
 }
 
 impl Checkers {
-    /// A node that is to be watched.
-    pub fn add_node(&mut self, name: &NodeName, address: Ipv4Addr, mac: EthernetAddress) {
-        let seen = Seen {
-            address,
-            mac,
-            told: BTreeSet::new(),
-            announced: BTreeSet::new(),
-            questions: 0,
-            answers: 0,
-            tokens: S13_BURST,
-            refilled: Time::ZERO,
-        };
+    /// A node that is to be watched, with the own address of each of its NICs.
+    pub fn add_node(&mut self, name: &NodeName, nics: impl IntoIterator<Item = Ipv4Addr>) {
+        let mut seen = Seen::default();
+        for address in nics {
+            seen.own.extend([IpAddr::from(address), IpAddr::from(plan::ipv6(address))]);
+            seen.nics.push(SeenNic {
+                mac: plan::mac(address),
+                questions: 0,
+                answers: 0,
+                tokens: S13_BURST,
+                refilled: Time::ZERO,
+            });
+        }
         self.nodes.insert(name.clone(), seen);
     }
 
@@ -118,11 +133,12 @@ impl Checkers {
         if let Some(seen) = self.nodes.get_mut(node) {
             seen.announced.clear();
             seen.told.clear();
+            seen.servable.clear();
         }
     }
 
-    /// S1, on the store: two Services have an address in common only if they
-    /// share a key and no port.
+    /// S1 and S3, on the store: two Services have an address in common only if they
+    /// share a key and no port; nobody loses one for no reason.
     pub fn store_changed<'a>(
         &mut self,
         now: Time,
@@ -153,6 +169,14 @@ impl Checkers {
             self.left.insert(*gone, now);
         }
         self.assigned = assigned;
+        for seen in self.stability.look_at(&services) {
+            self.report("S3", now, seen);
+        }
+    }
+
+    /// Pools, advertisements or Namespaces have changed: a reason for S3.
+    pub fn config_changed(&mut self) {
+        self.stability.config_changed();
     }
 
     /// S2, and the writes of S13: `addresses` were written to `service` by a
@@ -168,15 +192,20 @@ impl Checkers {
         }
     }
 
-    /// A speaker was told the Services; `addresses` stand in their statuses.
-    pub fn told(&mut self, node: &NodeName, addresses: BTreeSet<IpAddr>) {
+    /// A speaker was told Services or endpoints; `addresses` stand in the
+    /// statuses, and for those of them that are `servable` its node may answer,
+    /// as far as `externalTrafficPolicy` goes.
+    pub fn told(&mut self, node: &NodeName, addresses: BTreeSet<IpAddr>, servable: BTreeSet<IpAddr>) {
         if let Some(seen) = self.nodes.get_mut(node) {
             seen.told = addresses;
+            seen.servable = servable;
         }
     }
 
-    /// A speaker said something. S6: who announces is first in the order of D20.
-    pub fn noticed(&mut self, now: Time, node: &NodeName, notice: &Notice) {
+    /// A speaker said something. S6: who announces is first in the order of D20,
+    /// by the hashes of `elector`, the Service's first address (D21); `None`
+    /// where preferences may decide.
+    pub fn noticed(&mut self, now: Time, node: &NodeName, notice: &Notice, elector: Option<IpAddr>) {
         let Some(seen) = self.nodes.get_mut(node) else { return };
         match notice {
             Notice::Announced { address, candidates, .. } => {
@@ -184,7 +213,7 @@ impl Checkers {
                 if candidates.first() != Some(node) {
                     let what = format!("{node} announces {address}, but ranks {candidates:?}");
                     self.report("S6", now, what);
-                } else if order::first(candidates, *address) != Some(node) {
+                } else if elector.is_some_and(|elector| order::first(candidates, elector) != Some(node)) {
                     self.report(
                         "S6",
                         now,
@@ -200,53 +229,65 @@ impl Checkers {
     }
 
     /// A frame has arrived at a node's NIC.
-    pub fn heard(&mut self, node: &NodeName, frame: &[u8]) {
-        if frame.get(12..14) != Some(&[0x08, 0x06]) {
-            return;
-        }
-        let Some(seen) = self.nodes.get_mut(node) else { return };
-        if Arp::parse(frame).is_some_and(|arp| !arp.is_reply) {
+    pub fn heard(&mut self, node: &NodeName, nic: usize, frame: &[u8]) {
+        let seen = self.nodes.get_mut(node).and_then(|seen| seen.nics.get_mut(nic));
+        if let Some(seen) = seen
+            && Claim::is(frame)
+            && Claim::parse(frame).is_some_and(|claim| claim.is_question)
+        {
             seen.questions += 1;
         }
     }
 
-    /// S4, S5, S6, S13: a frame has left a node's NIC, by its speaker or its kernel.
-    pub fn sent(&mut self, now: Time, node: &NodeName, frame: &[u8], by_speaker: bool) {
-        if frame.get(12..14) != Some(&[0x08, 0x06]) {
+    /// S4, S5, S6, S12, S13: a frame has left a node's NIC, by its speaker or its kernel.
+    pub fn sent(&mut self, now: Time, node: &NodeName, nic: usize, frame: &[u8], by_speaker: bool) {
+        if !Claim::is(frame) {
             return;
         }
         let Some(seen) = self.nodes.get_mut(node) else { return };
-        let Some(arp) = Arp::parse(frame) else {
-            self.report("S5", now, format!("{node} sent ARP that cannot be read: {frame:02x?}"));
+        let Some(claim) = Claim::parse(frame) else {
+            self.report("S5", now, format!("{node} sent what cannot be read: {frame:02x?}"));
             return;
         };
-        let (sender, role) = (IpAddr::V4(arp.sender), arp.role());
+        let (address, saying) = (claim.address, claim.saying);
         let mut found: Vec<(&'static str, String)> = Vec::new();
         if by_speaker {
-            if arp.source != seen.mac || arp.sender_mac != seen.mac {
-                let (source, mac) = (arp.source, arp.sender_mac);
-                found.push(("S6", format!("{node} sent {role:?} for {sender} from {source} with MAC {mac}")));
+            let own = seen.nics.get(nic).map(|nic| nic.mac);
+            if Some(claim.source) != own || claim.mac.is_some_and(|mac| Some(mac) != own) {
+                let (source, mac) = (claim.source, claim.mac);
+                found.push((
+                    "S6",
+                    format!("{node} sent {saying:?} for {address} from {source} with MAC {mac:?}"),
+                ));
             }
-            if role != Role::Probe {
-                let left = self.left.get(&sender).copied();
+            if saying != Saying::Probe {
+                let left = self.left.get(&address).copied();
                 let is_stale = left.is_some_and(|left| now - left > S4_GRACE);
                 let has_contact = self.unreachable.is_none_or(|at| now - at > S4_GRACE);
-                if !seen.told.contains(&sender) {
-                    found
-                        .push(("S4", format!("{node} sent {role:?} for {sender}, which it was not told of")));
-                } else if !self.assigned.contains(&sender) && is_stale && has_contact {
-                    found.push(("S4", format!("{node} sent {role:?} for {sender}, long taken away")));
+                if !seen.told.contains(&address) {
+                    found.push((
+                        "S4",
+                        format!("{node} sent {saying:?} for {address}, which it was not told of"),
+                    ));
+                } else if !self.assigned.contains(&address) && is_stale && has_contact {
+                    found.push(("S4", format!("{node} sent {saying:?} for {address}, long taken away")));
                 }
             }
-            if role == Role::Answer && !seen.announced.contains(&sender) {
-                found.push(("S6", format!("{node} answered for {sender}, which it does not announce")));
+            if saying == Saying::Answer && !seen.announced.contains(&address) {
+                found.push(("S6", format!("{node} answered for {address}, which it does not announce")));
             }
-            found.extend(seen.count(now, role).map(|what| ("S13", format!("{node}: {what}"))));
+            if saying == Saying::Answer && seen.told.contains(&address) && !seen.servable.contains(&address) {
+                found.push(("S12", format!("{node} answered for {address} without an endpoint of its own")));
+            }
+            let budget = seen.nics.get_mut(nic).and_then(|nic| nic.count(now, saying));
+            found.extend(budget.map(|what| ("S13", format!("{node}: {what}"))));
         }
-        let is_own = arp.sender == seen.address || arp.sender.is_unspecified();
-        let is_announcement = by_speaker && seen.told.contains(&sender);
-        if !is_own && !is_announcement {
-            found.push(("S5", format!("{node} claims {sender}, which is neither its own nor assigned")));
+        for said in [Some(address), claim.from].into_iter().flatten().collect::<BTreeSet<_>>() {
+            let is_own = seen.own.contains(&said) || said.is_unspecified();
+            let is_announcement = by_speaker && seen.told.contains(&said);
+            if !is_own && !is_announcement {
+                found.push(("S5", format!("{node} claims {said}, which is neither its own nor assigned")));
+            }
         }
         for (rule, what) in found {
             self.report(rule, now, what);
@@ -254,10 +295,10 @@ impl Checkers {
     }
 }
 
-impl Seen {
+impl SeenNic {
     /// S13: answers do not outnumber questions, announcements keep to their pace.
-    fn count(&mut self, now: Time, role: Role) -> Option<String> {
-        if role == Role::Answer {
+    fn count(&mut self, now: Time, saying: Saying) -> Option<String> {
+        if saying == Saying::Answer {
             self.answers += 1;
             return (self.answers > self.questions)
                 .then(|| format!("{} answers to {} questions", self.answers, self.questions));

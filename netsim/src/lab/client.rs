@@ -8,16 +8,15 @@ use metallb_api::Time;
 use smoltcp::wire::{EthernetAddress, IpCidr};
 
 use super::clock;
+use super::fetch::{self, Fetch, Progress};
 use super::plan;
 use super::scenario::ClientKind;
 use crate::net::ethernet_host::EthernetHost;
 use crate::net::host::{Host, HostSettings};
 use crate::net::neighbours::{ClientModel, Neighbour};
-use crate::net::stack::{TcpHandle, TcpState, UdpHandle};
+use crate::net::stack::UdpHandle;
 use crate::net::station::Station;
 
-/// How long a client waits for a page before it gives up.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// A user needs this long to learn a new address.
 const LEARN: Duration = Duration::from_millis(300);
 /// How often a client says hello to each node before it asks.
@@ -85,14 +84,6 @@ pub struct Client {
 enum Seat {
     Host(Box<Host>),
     Ethernet(Box<EthernetHost>),
-}
-
-#[derive(Debug)]
-struct Fetch {
-    handle: TcpHandle,
-    begun: Time,
-    is_asked: bool,
-    answer: Vec<u8>,
 }
 
 /// How often a client does what.
@@ -250,23 +241,22 @@ impl Client {
     }
 
     fn poll_fetch(&mut self, now: Time) {
-        if self.fetch.as_ref().is_some_and(|fetch| now - fetch.begun >= FETCH_TIMEOUT) {
+        if self.fetch.as_ref().is_some_and(|fetch| now - fetch.begun() >= fetch::TIMEOUT) {
             self.end_fetch(now, Noticed::NoPage);
         }
         if let (Some(target), Some(due), None) = (self.target, self.next_fetch, &self.fetch)
             && due <= now
         {
             let to = SocketAddr::new(target.into(), plan::HTTP_PORT);
-            let handle = self.station.station().stack().tcp_connect(to);
-            self.fetch = Some(Fetch { handle, begun: now, is_asked: false, answer: Vec::new() });
+            self.fetch = Some(Fetch::begin(now, self.station.station().stack(), to));
             self.next_fetch = None;
         }
     }
 
     fn end_fetch(&mut self, now: Time, noticed: Noticed) {
         if let Some(fetch) = self.fetch.take() {
-            self.station.station().stack().tcp_remove(fetch.handle);
-            self.next_fetch = Some((fetch.begun + self.fetch_every).max(now));
+            self.next_fetch = Some((fetch.begun() + self.fetch_every).max(now));
+            fetch.end(self.station.station().stack());
             self.noticed.push(noticed);
         }
     }
@@ -274,7 +264,7 @@ impl Client {
     /// When to call [`Self::poll`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        let timeout = self.fetch.as_ref().map(|fetch| fetch.begun + FETCH_TIMEOUT);
+        let timeout = self.fetch.as_ref().map(|fetch| fetch.begun() + fetch::TIMEOUT);
         let stack = self.station.poll_timeout().map(clock::time);
         let greeting = self.greet.first().map(|(due, _)| *due);
         [self.next_ask, self.next_fetch, timeout, stack, greeting].into_iter().flatten().min()
@@ -332,27 +322,16 @@ impl Client {
     /// Returns whether the page under way got any further.
     fn pump_fetch(&mut self, now: Time) -> bool {
         let Some(fetch) = &mut self.fetch else { return false };
-        let stack = self.station.station().stack();
-        let state = stack.tcp_state(fetch.handle);
-        let bytes = stack.tcp_receive(fetch.handle);
-        let mut has_moved = !bytes.is_empty();
-        fetch.answer.extend_from_slice(&bytes);
-        if state == TcpState::Established && !fetch.is_asked {
-            fetch.is_asked = true;
-            has_moved = true;
-            stack.tcp_send(fetch.handle, b"GET / HTTP/1.1\r\nHost: nginx\r\nConnection: close\r\n\r\n");
+        let took = now - fetch.begun();
+        match fetch.pump(self.station.station().stack()) {
+            Progress::None => false,
+            Progress::Some => true,
+            Progress::Over(page) => {
+                self.station.station().poll(clock::instant(now));
+                self.end_fetch(now, page.map_or(Noticed::NoPage, |text| Noticed::Page { text, took }));
+                false
+            }
         }
-        if matches!(state, TcpState::CloseWait | TcpState::Closed | TcpState::TimeWait) {
-            let text = String::from_utf8_lossy(&fetch.answer).into_owned();
-            let body = text.split_once("\r\n\r\n").map(|(_, body)| body.trim().to_owned());
-            let took = now - fetch.begun;
-            let noticed = body.map_or(Noticed::NoPage, |text| Noticed::Page { text, took });
-            stack.tcp_close(fetch.handle);
-            self.station.station().poll(clock::instant(now));
-            self.end_fetch(now, noticed);
-            return false;
-        }
-        has_moved
     }
 }
 

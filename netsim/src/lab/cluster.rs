@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use controller_core::{Effect, PoolUsage};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time as Timestamp};
-use k8s_openapi::jiff::Timestamp as Instant;
-use metallb_api::Time;
+use metallb_api::conditions;
 use metallb_api::config::{self, Verdict};
-use metallb_api::crd::{IPAddressPoolStatus, L2AdvertisementStatus};
+use metallb_api::{L2Status, Time};
+use speaker_core::L2StatusChange;
 
 use super::objects::{Key, Kind, Object};
+use super::plan;
 use super::random::Seed;
-use super::store::{Refusal, Store};
-use super::view::View;
+use super::store::{EPOCH, Refusal, Store};
+use super::view::{self, View};
 use super::watch::{Delay, Update, Watch};
 
 /// A watch client's handle.
@@ -49,6 +49,7 @@ pub struct Cluster {
     is_reachable: bool,
     answers_to_lose: u32,
     writes: u64,
+    l2_status_writes: u64,
 }
 
 impl Cluster {
@@ -64,6 +65,7 @@ impl Cluster {
             is_reachable: true,
             answers_to_lose: 0,
             writes: 0,
+            l2_status_writes: 0,
         }
     }
 
@@ -77,6 +79,19 @@ impl Cluster {
     #[must_use]
     pub const fn writes(&self) -> u64 {
         self.writes
+    }
+
+    /// How many changes of `ServiceL2Status` objects have made a revision.
+    #[must_use]
+    pub const fn l2_status_writes(&self) -> u64 {
+        self.l2_status_writes
+    }
+
+    /// Every `ServiceL2Status` as it stands.
+    #[must_use]
+    pub fn l2_statuses(&self) -> Vec<L2Status> {
+        let objects = self.store.list(Kind::ServiceL2Status, self.store.revision());
+        objects.filter_map(|(_, object)| view::l2_status(object)).collect()
     }
 
     /// Whether clients reach the API server.
@@ -182,6 +197,22 @@ impl Cluster {
         }
     }
 
+    /// Changes a `ServiceL2Status`, as a speaker's `kube.rs` would. What does not
+    /// reach the API server is lost: the speaker asks again.
+    pub fn write_l2_status(&mut self, now: Time, name: &str, change: &L2StatusChange) -> Written {
+        if !self.is_reachable {
+            return Written::Unreachable;
+        }
+        let result = self.store.change_l2_status(plan::NAMESPACE, name, change);
+        self.tell(now);
+        self.l2_status_writes += u64::from(result == Ok(true));
+        match result {
+            Ok(true) => Written::Changed,
+            Ok(false) => Written::Unchanged,
+            Err(refusal) => Written::Refused(refusal),
+        }
+    }
+
     fn tell(&mut self, now: Time) {
         for watch in self.watches.values_mut() {
             watch.follow(now, &self.store);
@@ -233,36 +264,21 @@ fn write_verdict(store: &mut Store, verdict: &Verdict) -> bool {
     let found = store.list(kind, store.revision()).find(|(key, _)| key.name == verdict.name);
     let Some(key) = found.map(|(key, _)| key.clone()) else { return false };
     store.write_status(&key, |object| {
-        let conditions = vec![condition(verdict)];
         let observed_generation = Some(verdict.generation);
         match object {
             Object::Pool(pool) => {
                 let status = Arc::make_mut(pool).status.get_or_insert_default();
-                *status = IPAddressPoolStatus { conditions, observed_generation, ..status.clone() };
+                status.conditions = conditions::with_verdict(verdict, &status.conditions, &EPOCH);
+                status.observed_generation = observed_generation;
             }
             Object::Advertisement(ad) => {
-                let status = L2AdvertisementStatus { conditions, observed_generation };
-                Arc::make_mut(ad).status = Some(status);
+                let status = Arc::make_mut(ad).status.get_or_insert_default();
+                status.conditions = conditions::with_verdict(verdict, &status.conditions, &EPOCH);
+                status.observed_generation = observed_generation;
             }
             _ => {}
         }
     })
-}
-
-fn condition(verdict: &Verdict) -> Condition {
-    let (status, reason, message) = match &verdict.outcome {
-        Ok(()) => ("True", "Accepted", String::new()),
-        Err(problem) => ("False", problem.reason, problem.message.clone()),
-    };
-    Condition {
-        type_: "Ready".to_owned(),
-        status: status.to_owned(),
-        reason: reason.to_owned(),
-        message,
-        // There is no wall clock in here; nothing reads this field.
-        last_transition_time: Timestamp(Instant::UNIX_EPOCH),
-        observed_generation: Some(verdict.generation),
-    }
 }
 
 fn write_usage(store: &mut Store, usage: &PoolUsage) -> bool {
@@ -270,10 +286,14 @@ fn write_usage(store: &mut Store, usage: &PoolUsage) -> bool {
     let Some(key) = found.map(|(key, _)| key.clone()) else { return false };
     store.write_status(&key, |object| {
         let Object::Pool(pool) = object else { return };
-        let status = Arc::make_mut(pool).status.get_or_insert_default();
+        let pool = Arc::make_mut(pool);
+        let generation = pool.metadata.generation.unwrap_or_default();
+        let status = pool.status.get_or_insert_default();
+        let exhausted = usage.exhausted.as_deref();
+        status.conditions = conditions::with_exhaustion(exhausted, generation, &status.conditions, &EPOCH);
         status.assigned_ipv4 = usage.assigned_ipv4;
         status.assigned_ipv6 = usage.assigned_ipv6;
-        status.available_ipv4 = usage.total_ipv4.saturating_sub(usage.assigned_ipv4);
-        status.available_ipv6 = usage.total_ipv6.saturating_sub(usage.assigned_ipv6);
+        status.available_ipv4 = usage.available_ipv4();
+        status.available_ipv6 = usage.available_ipv6();
     })
 }

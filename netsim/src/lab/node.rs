@@ -1,47 +1,29 @@
 //! A node of the cluster: a Linux-like host, kube-proxy's part, the services
 //! behind it, and the very speaker that ships.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
 
-use metallb_api::service::TrafficPolicy;
 use metallb_api::{NodeName, ServiceKey, Time};
-use smoltcp::wire::{EthernetAddress, IpCidr};
-use speaker_core::{
-    Effect, EventReason, Input, Interface, InterfaceId, MacAddr, Notice, Peer, Settings, Speaker,
-};
+use smoltcp::wire::EthernetAddress;
+use speaker_core::{EventReason, Input, L2StatusChange, Notice, Peer, Settings, Speaker};
 
-use super::backends::Backends;
-use super::clock;
 use super::cluster::{Cluster, WatchId};
-use super::nic;
+use super::machine::{Machine, Process};
 use super::objects::Kind;
-use super::plan;
+use super::plan::{self, Lan};
 use super::random::Seed;
-use super::view::{self, View};
+use super::told;
 use super::watch::Update;
-use crate::net::host::{Host, HostSettings};
-use crate::net::stack::UdpHandle;
-use crate::net::station::Station;
 
 /// What a speaker watches.
 pub const SPEAKER_KINDS: &[Kind] = &Kind::ALL;
 /// What kube-proxy watches.
 const PROXY_KINDS: &[Kind] = &[Kind::EndpointSlice, Kind::Service];
-/// What [`Input::Resources`] is made of.
-const RESOURCES: &[Kind] = &[Kind::Namespace, Kind::IPAddressPool, Kind::L2Advertisement];
-/// The one interface of a node.
-pub const INTERFACE: InterfaceId = InterfaceId(2);
 /// Frames that a frozen machine's network queue keeps: the oldest ones.
 const FROZEN_QUEUE: usize = 256;
 /// Milliseconds since the Unix epoch at which every simulation begins.
 const EPOCH_MILLIS: u64 = 1_767_225_600_000;
-/// The shell's rule: a datagram to a peer heard within this time confirms the
-/// peer's neighbour entry (`MSG_CONFIRM`).
-const PROOF: Duration = Duration::from_secs(1);
-/// Rounds that kernel and speaker may answer each other within one instant.
-const MAX_ROUNDS: u32 = 1000;
 
 /// Something that a speaker did, for timeline and checkers.
 #[derive(Clone, Debug)]
@@ -57,6 +39,13 @@ pub enum Deed {
         /// Its text.
         message: String,
     },
+    /// It asked for a change of a `ServiceL2Status`.
+    L2Status {
+        /// The object's name.
+        name: String,
+        /// What to do.
+        change: L2StatusChange,
+    },
     /// It sent a frame.
     Frame(Vec<u8>),
     /// It has left and ended.
@@ -67,7 +56,8 @@ pub enum Deed {
 #[derive(Debug)]
 pub struct Node {
     name: NodeName,
-    address: Ipv4Addr,
+    /// Its NICs by their first addresses; the first one gossips.
+    nics: Vec<(Lan, Ipv4Addr)>,
     seed: Seed,
     secret: Vec<u8>,
     /// What its Kubernetes clients may watch.
@@ -75,55 +65,32 @@ pub struct Node {
     proxy_kinds: &'static [Kind],
     machine: Option<Machine>,
     is_frozen: bool,
-    has_carrier: bool,
-    /// What came while the machine stood still.
-    frames_waiting: VecDeque<Vec<u8>>,
+    /// What came while the machine stood still, with the NIC.
+    frames_waiting: VecDeque<(usize, Vec<u8>)>,
     updates_waiting: VecDeque<(WatchId, Update)>,
     starts: u64,
-    outgoing: VecDeque<Vec<u8>>,
     deeds: Vec<Deed>,
     /// Frames pass through here on their way from the speaker to the wire; a
     /// test bends it to see the checkers bite.
     bend: Option<fn(Vec<u8>) -> Vec<u8>>,
 }
 
-#[derive(Debug)]
-struct Machine {
-    host: Host,
-    backends: Backends,
-    proxy: WatchId,
-    process: Option<Process>,
-}
-
-#[derive(Debug)]
-struct Process {
-    speaker: Speaker,
-    watch: WatchId,
-    gossip: UdpHandle,
-    /// The multicast groups that its NIC lets through for it.
-    groups: BTreeSet<Ipv6Addr>,
-    /// Who was heard when, for [`PROOF`].
-    heard: BTreeMap<SocketAddr, Time>,
-}
-
 impl Node {
-    /// A node without power.
+    /// A node without power, with one NIC.
     #[must_use]
     pub fn new(name: &str, address: Ipv4Addr, seed: Seed, secret: &[u8]) -> Self {
         Self {
             name: name.into(),
-            address,
+            nics: vec![(Lan::First, address)],
             seed,
             secret: secret.to_vec(),
             speaker_kinds: SPEAKER_KINDS,
             proxy_kinds: PROXY_KINDS,
             machine: None,
             is_frozen: false,
-            has_carrier: true,
             frames_waiting: VecDeque::new(),
             updates_waiting: VecDeque::new(),
             starts: 0,
-            outgoing: VecDeque::new(),
             deeds: Vec::new(),
             bend: None,
         }
@@ -135,22 +102,50 @@ impl Node {
         Self { speaker_kinds: &[], proxy_kinds: &[], ..self }
     }
 
+    /// The same with one more NIC, `eth1`, on the second LAN.
+    #[must_use]
+    pub fn with_second_nic(mut self, address: Ipv4Addr) -> Self {
+        self.nics.push((Lan::Second, address));
+        self
+    }
+
     /// Its name.
     #[must_use]
     pub const fn name(&self) -> &NodeName {
         &self.name
     }
 
-    /// Its own address.
+    /// Its own address, on its first NIC.
     #[must_use]
-    pub const fn address(&self) -> Ipv4Addr {
-        self.address
+    pub fn address(&self) -> Ipv4Addr {
+        self.nics[0].1
     }
 
-    /// Its NIC's address.
+    /// The own IPv4 addresses of all its NICs, with their LANs.
     #[must_use]
-    pub const fn mac(&self) -> EthernetAddress {
-        plan::mac(self.address)
+    pub fn nics(&self) -> &[(Lan, Ipv4Addr)] {
+        &self.nics
+    }
+
+    /// What the switch calls one of its NICs: the node's own name for the first.
+    #[must_use]
+    pub fn nic_name(&self, nic: usize) -> String {
+        match self.nics.get(nic) {
+            Some((lan, _)) if nic > 0 => format!("{}/{}", self.name, lan.interface()),
+            _ => self.name.to_string(),
+        }
+    }
+
+    /// Its first NIC's address.
+    #[must_use]
+    pub fn mac(&self) -> EthernetAddress {
+        plan::mac(self.address())
+    }
+
+    /// Its speaker, to read what it says of itself (metrics).
+    #[must_use]
+    pub fn speaker(&self) -> Option<&Speaker> {
+        self.process().map(|process| &process.speaker)
     }
 
     /// Whether it has power.
@@ -197,15 +192,9 @@ impl Node {
         if self.machine.is_some() {
             return;
         }
-        let address = IpCidr::new(self.address.into(), plan::PREFIX_LEN);
         let seed = self.seed.word(&format!("kernel/{}/{}", self.name, self.starts));
-        let mut settings = HostSettings::new(self.name.as_str(), self.mac(), address, seed);
-        settings.gateways = vec![plan::ROUTER.into()];
-        let mut host = Host::new(settings);
-        let backends = Backends::start(host.stack());
         let proxy = cluster.open_watch(now, &format!("proxy/{}", self.name), self.proxy_kinds);
-        self.machine = Some(Machine { host, backends, proxy, process: None });
-        self.has_carrier = true;
+        self.machine = Some(Machine::boot(&self.name, &self.nics, seed, proxy));
         self.start_speaker(now, cluster);
     }
 
@@ -218,7 +207,6 @@ impl Node {
         self.is_frozen = false;
         self.frames_waiting.clear();
         self.updates_waiting.clear();
-        self.outgoing.clear();
     }
 
     /// Starts the speaker's process, with a Kubernetes client.
@@ -240,7 +228,7 @@ impl Node {
 
     fn start_process(&mut self, now: Time, watch: WatchId) {
         self.starts += 1;
-        let gossip_address = SocketAddr::new(self.address.into(), plan::GOSSIP_PORT);
+        let gossip_address = SocketAddr::new(self.address().into(), plan::GOSSIP_PORT);
         let settings = Settings {
             node: self.name.clone(),
             load_balancer_class: None,
@@ -251,18 +239,14 @@ impl Node {
             seed: self.seed.bytes(&format!("speaker/{}/{}", self.name, self.starts)),
         };
         let Some(machine) = &mut self.machine else { return };
-        let gossip = machine.host.stack().udp_bind(plan::GOSSIP_PORT);
-        let (speaker, groups, heard) = (Speaker::new(settings), BTreeSet::new(), BTreeMap::new());
-        machine.process = Some(Process { speaker, watch, gossip, groups, heard });
+        machine.start(settings, watch);
         self.tell_interfaces(now);
     }
 
     /// SIGKILL.
     pub fn kill_speaker(&mut self, cluster: &mut Cluster) {
-        let Some(machine) = &mut self.machine else { return };
-        if let Some(process) = machine.process.take() {
-            machine.host.stack().udp_close(process.gossip);
-            cluster.close_watch(process.watch);
+        if let Some(watch) = self.machine.as_mut().and_then(Machine::kill) {
+            cluster.close_watch(watch);
         }
     }
 
@@ -280,8 +264,8 @@ impl Node {
     /// It goes on; its clocks have gone on all the time.
     pub fn thaw(&mut self, now: Time, cluster: &Cluster) {
         self.is_frozen = false;
-        while let Some(frame) = self.frames_waiting.pop_front() {
-            self.handle_frame(now, frame);
+        while let Some((nic, frame)) = self.frames_waiting.pop_front() {
+            self.handle_frame(now, nic, frame);
         }
         while let Some((watch, update)) = self.updates_waiting.pop_front() {
             self.handle_update(now, cluster, watch, &update);
@@ -289,42 +273,32 @@ impl Node {
         self.poll(now);
     }
 
-    /// Its NIC has lost or regained its carrier.
-    pub fn set_carrier(&mut self, now: Time, has_carrier: bool) {
-        self.has_carrier = has_carrier;
+    /// A NIC has lost or regained its carrier.
+    pub fn set_carrier(&mut self, now: Time, nic: usize, has_carrier: bool) {
+        if let Some(machine) = &mut self.machine {
+            machine.set_carrier(nic, has_carrier);
+        }
         self.tell_interfaces(now);
         self.pump(now);
     }
 
     fn tell_interfaces(&mut self, now: Time) {
-        let interface = Interface {
-            id: INTERFACE,
-            name: "eth0".to_owned(),
-            mac: Some(MacAddr(self.mac().0)),
-            addresses: vec![(self.address.into(), plan::PREFIX_LEN)],
-            is_up: true,
-            has_carrier: self.has_carrier,
-            can_broadcast: true,
-            no_arp: false,
-            has_master: false,
-        };
-        self.tell_speaker(now, Input::Interfaces(vec![interface]));
+        if let Some(machine) = &mut self.machine {
+            let interfaces = machine.interfaces();
+            machine.tell_speaker(now, Input::Interfaces(interfaces));
+        }
     }
 
-    /// A frame has arrived at its NIC.
-    pub fn handle_frame(&mut self, now: Time, frame: Vec<u8>) {
+    /// A frame has arrived at a NIC.
+    pub fn handle_frame(&mut self, now: Time, nic: usize, frame: Vec<u8>) {
         if self.is_frozen {
             if self.frames_waiting.len() < FROZEN_QUEUE {
-                self.frames_waiting.push_back(frame);
+                self.frames_waiting.push_back((nic, frame));
             }
             return;
         }
-        let groups = self.process().map(|process| &process.groups);
-        if nic::passes(&frame, self.mac(), groups) {
-            self.tell_speaker(now, Input::Frame { interface: INTERFACE, bytes: &frame });
-        }
         if let Some(machine) = &mut self.machine {
-            machine.host.handle_frame(clock::instant(now), &frame);
+            machine.handle_frame(now, nic, &frame);
         }
         self.pump(now);
     }
@@ -337,19 +311,18 @@ impl Node {
         }
         let Some(view) = cluster.view(watch) else { return };
         if self.watch() == Some(watch) {
-            if let Some(input) = input(view, update) {
+            if let Some(input) = told::input(view, update) {
                 self.tell_speaker(now, input);
             }
         } else if let Some(machine) = &mut self.machine {
-            machine.host.set_loopback(proxied(view, &self.name));
+            machine.let_in(&told::proxied(view, &self.name));
         }
         self.pump(now);
     }
 
     fn tell_speaker(&mut self, now: Time, input: Input<'_>) {
-        let process = self.machine.as_mut().and_then(|machine| machine.process.as_mut());
-        if let Some(process) = process {
-            process.speaker.handle(now, input);
+        if let Some(machine) = &mut self.machine {
+            machine.tell_speaker(now, input);
         }
     }
 
@@ -370,15 +343,12 @@ impl Node {
         if self.is_frozen {
             return None;
         }
-        let machine = self.machine.as_ref()?;
-        let kernel = machine.host.poll_timeout().map(clock::time);
-        let speaker = machine.process.as_ref().and_then(|process| process.speaker.poll_timeout());
-        [kernel, speaker].into_iter().flatten().min()
+        self.machine.as_ref()?.poll_timeout()
     }
 
-    /// The next frame that leaves its NIC.
-    pub fn poll_frame(&mut self) -> Option<Vec<u8>> {
-        self.outgoing.pop_front()
+    /// The next frame that leaves a NIC.
+    pub fn poll_frame(&mut self, nic: usize) -> Option<Vec<u8>> {
+        self.machine.as_mut()?.poll_frame(nic)
     }
 
     /// What its speaker did since the last call.
@@ -386,106 +356,9 @@ impl Node {
         std::mem::take(&mut self.deeds)
     }
 
-    /// Moves bytes between speaker, kernel and services until all is quiet.
     fn pump(&mut self, now: Time) {
-        let instant = clock::instant(now);
-        let Some(machine) = &mut self.machine else { return };
-        for _ in 0..MAX_ROUNDS {
-            let mut is_quiet = true;
-            if let Some(process) = &mut machine.process {
-                while let Some(effect) = process.speaker.poll_effect() {
-                    is_quiet = false;
-                    match effect {
-                        Effect::SendFrame { bytes, .. } => {
-                            let bytes = self.bend.map_or_else(|| bytes.clone(), |bend| bend(bytes.clone()));
-                            if self.has_carrier {
-                                self.outgoing.push_back(bytes.clone());
-                            }
-                            self.deeds.push(Deed::Frame(bytes));
-                        }
-                        // A full socket buffer loses the datagram, as in the kernel.
-                        Effect::SendDatagram { to, bytes } => {
-                            if process.heard.get(&to).is_some_and(|heard| now - *heard < PROOF) {
-                                machine.host.neighbours_mut().confirm(instant, to.ip());
-                            }
-                            let _ = machine.host.stack().udp_send(process.gossip, None, to, &bytes);
-                        }
-                        Effect::Event { service, reason, message, .. } => {
-                            self.deeds.push(Deed::Event { service, reason, message });
-                        }
-                        Effect::Notice(notice) => self.deeds.push(Deed::Notice(notice)),
-                        Effect::JoinGroup { group, .. } => _ = process.groups.insert(group),
-                        Effect::LeaveGroup { group, .. } => _ = process.groups.remove(&group),
-                        Effect::Exit => self.deeds.push(Deed::Exit),
-                    }
-                }
-            }
-            machine.host.poll(instant);
-            if let Some(process) = &mut machine.process {
-                let (speaker, stack) = (&mut process.speaker, machine.host.stack());
-                let heard = &mut process.heard;
-                let mut receive = |from, _to, bytes: &[u8]| {
-                    heard.insert(from, now);
-                    speaker.handle(now, Input::Datagram { from, bytes });
-                };
-                while stack.udp_receive_with(process.gossip, &mut receive).is_some() {
-                    is_quiet = false;
-                }
-            }
-            is_quiet &= !machine.backends.serve(machine.host.stack(), &self.name);
-            while let Some(frame) = machine.host.poll_frame() {
-                is_quiet = false;
-                if self.has_carrier {
-                    self.outgoing.push_back(frame);
-                }
-            }
-            if is_quiet {
-                return;
-            }
+        if let Some(machine) = &mut self.machine {
+            machine.pump(now, &self.name, self.bend, &mut self.deeds);
         }
     }
-}
-
-/// The speaker's input that follows from an update.
-fn input(view: &View, update: &Update) -> Option<Input<'static>> {
-    let kind = match update {
-        Update::Listed(kind) => *kind,
-        Update::Changed(key) | Update::Gone(key) => key.kind,
-    };
-    if RESOURCES.contains(&kind) {
-        return view.has_listed(RESOURCES).then(|| Input::Resources(view.resources()));
-    }
-    Some(match (kind, update) {
-        (Kind::Node, _) => Input::Nodes(view.nodes()),
-        (Kind::Pod, _) => Input::Peers(view.peers()),
-        (Kind::Service, Update::Listed(_)) => Input::Services(view.services()),
-        (Kind::Service, Update::Changed(key) | Update::Gone(key)) => {
-            match view.get(key).and_then(view::service) {
-                Some(service) => Input::Service(Box::new(service)),
-                None => Input::ServiceGone(ServiceKey::new(key.namespace.clone(), key.name.clone())),
-            }
-        }
-        (_, Update::Listed(_)) => Input::EndpointSlices(view.endpoint_slices()),
-        (_, Update::Changed(key) | Update::Gone(key)) => match view.get(key).and_then(view::endpoint_slice) {
-            Some(slice) => Input::EndpointSlice(slice),
-            None => Input::EndpointSliceGone { namespace: key.namespace.clone(), name: key.name.clone() },
-        },
-    })
-}
-
-/// kube-proxy's part: the addresses whose packets this node accepts. Under
-/// `externalTrafficPolicy: Local` only with an endpoint of its own.
-fn proxied(view: &View, node: &NodeName) -> BTreeSet<IpAddr> {
-    let slices = view.endpoint_slices();
-    let has_local = |service: &ServiceKey| {
-        let own = slices.iter().filter(|slice| slice.service.as_ref() == Some(service));
-        own.flat_map(|slice| &slice.endpoints).any(|e| e.can_serve && e.node.as_ref() == Some(node))
-    };
-    let mut addresses = BTreeSet::new();
-    for service in view.services() {
-        if service.traffic_policy == TrafficPolicy::Cluster || has_local(&service.key) {
-            addresses.extend(service.ingress_ips());
-        }
-    }
-    addresses
 }

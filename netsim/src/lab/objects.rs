@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use metallb_api::crd::{IPAddressPool, L2Advertisement};
+use metallb_api::crd::{IPAddressPool, L2Advertisement, ServiceL2Status};
 use serde_json::Value;
 
 /// The kinds that the product looks at.
@@ -26,11 +26,13 @@ pub enum Kind {
     EndpointSlice,
     /// `v1/Service`
     Service,
+    /// `metallb.io/v1beta1/ServiceL2Status`
+    ServiceL2Status,
 }
 
 impl Kind {
     /// Every kind, in the order in which a client lists them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -38,6 +40,7 @@ impl Kind {
         Self::L2Advertisement,
         Self::EndpointSlice,
         Self::Service,
+        Self::ServiceL2Status,
     ];
 
     /// The kind as manifests write it.
@@ -51,6 +54,7 @@ impl Kind {
             Self::L2Advertisement => "L2Advertisement",
             Self::EndpointSlice => "EndpointSlice",
             Self::Service => "Service",
+            Self::ServiceL2Status => "ServiceL2Status",
         }
     }
 }
@@ -90,6 +94,8 @@ pub enum Object {
     EndpointSlice(Arc<EndpointSlice>),
     /// A Service.
     Service(Arc<Service>),
+    /// Who announces a Service.
+    L2Status(Arc<ServiceL2Status>),
 }
 
 impl Object {
@@ -112,6 +118,7 @@ impl Object {
             Kind::L2Advertisement => Self::Advertisement(Arc::new(serde_json::from_value(value)?)),
             Kind::EndpointSlice => Self::EndpointSlice(Arc::new(serde_json::from_value(value)?)),
             Kind::Service => Self::Service(Arc::new(serde_json::from_value(value)?)),
+            Kind::ServiceL2Status => Self::L2Status(Arc::new(serde_json::from_value(value)?)),
         })
     }
 
@@ -126,6 +133,7 @@ impl Object {
             Self::Advertisement(_) => Kind::L2Advertisement,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Service(_) => Kind::Service,
+            Self::L2Status(_) => Kind::ServiceL2Status,
         }
     }
 
@@ -140,6 +148,7 @@ impl Object {
             Self::Advertisement(object) => &object.metadata,
             Self::EndpointSlice(object) => &object.metadata,
             Self::Service(object) => &object.metadata,
+            Self::L2Status(object) => &object.metadata,
         }
     }
 
@@ -153,6 +162,7 @@ impl Object {
             Self::Advertisement(object) => &mut Arc::make_mut(object).metadata,
             Self::EndpointSlice(object) => &mut Arc::make_mut(object).metadata,
             Self::Service(object) => &mut Arc::make_mut(object).metadata,
+            Self::L2Status(object) => &mut Arc::make_mut(object).metadata,
         }
     }
 
@@ -175,11 +185,13 @@ impl Object {
                 Arc::make_mut(new).status.clone_from(&old.status);
             }
             (Self::Service(new), Self::Service(old)) => Arc::make_mut(new).status.clone_from(&old.status),
+            (Self::L2Status(new), Self::L2Status(old)) => Arc::make_mut(new).status.clone_from(&old.status),
             _ => {}
         }
     }
 
-    /// Whether the kind counts generations (custom resources do, Services do not).
+    /// Whether the kind counts generations (custom resources do, Services do not);
+    /// one without a specification has nothing to count.
     #[must_use]
     pub const fn has_generation(&self) -> bool {
         matches!(self, Self::Pool(_) | Self::Advertisement(_))

@@ -17,6 +17,8 @@ pub struct Scenario {
     pub description: String,
     /// How many nodes run a speaker, 1 to [`plan::MAX_NODES`].
     pub nodes: u8,
+    /// Whether every node has a second NIC, `eth1`, on a LAN of its own.
+    pub has_second_lan: bool,
     /// What every wire is like.
     pub link: Link,
     /// How soon the API server's news arrive.
@@ -219,6 +221,7 @@ impl Scenario {
             name: name.to_owned(),
             description: description.to_owned(),
             nodes: 2,
+            has_second_lan: false,
             link: Link::QUIET,
             api: super::cluster::QUIET,
             clients: vec![ClientKind::Linux],

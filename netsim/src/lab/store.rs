@@ -6,9 +6,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, LoadBalancerStatus, Service, ServiceStatus};
+use k8s_openapi::jiff::Timestamp;
 use metallb_api::annotations::IP_ALLOCATED_FROM_POOL;
+use metallb_api::crd::ServiceL2Status;
+use metallb_api::l2_status::Time;
+use speaker_core::L2StatusChange;
 
 use super::objects::{Key, Kind, Object};
+
+/// When every condition began: there is no wall clock in here, and nothing
+/// reads that field.
+pub const EPOCH: Time = Time(Timestamp::UNIX_EPOCH);
 
 /// Objects by key with all their versions, and one revision counter for all.
 #[derive(Clone, Debug, Default)]
@@ -173,6 +181,49 @@ impl Store {
         }
         self.commit(key.clone(), Some(Object::Service(Arc::new(service))));
         Ok(true)
+    }
+
+    /// Changes a `ServiceL2Status` in `namespace`, if it is still the one that
+    /// the change was decided on. Returns whether a revision was made.
+    ///
+    /// # Errors
+    /// [`Refusal`], and then nothing was written.
+    pub fn change_l2_status(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        change: &L2StatusChange,
+    ) -> Result<bool, Refusal> {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        let key = Key { kind: Kind::ServiceL2Status, namespace, name };
+        let current = self.get(&key).map(|object| object.metadata().clone());
+        match (change, current) {
+            (L2StatusChange::Create(_), Some(_)) => Err(Refusal::Conflict),
+            (L2StatusChange::Create(subject), None) => {
+                let mut object = ServiceL2Status::default();
+                object.metadata.namespace = Some(key.namespace);
+                object.metadata.name = Some(key.name);
+                object.metadata.labels = Some(subject.to_labels());
+                Ok(self.apply(Object::L2Status(Arc::new(object))))
+            }
+            (_, None) => Err(Refusal::NotFound),
+            (L2StatusChange::Write { content, since, resource_version }, Some(current)) => {
+                if current.resource_version.as_ref() != Some(resource_version) {
+                    return Err(Refusal::Conflict);
+                }
+                let since = since.clone().unwrap_or(EPOCH);
+                Ok(self.write_status(&key, |object| {
+                    let Object::L2Status(object) = object else { return };
+                    Arc::make_mut(object).status = Some(content.to_status(since));
+                }))
+            }
+            (L2StatusChange::Delete { uid }, Some(current)) => {
+                if uid.is_some() && current.uid != *uid {
+                    return Err(Refusal::Conflict);
+                }
+                Ok(self.delete(&key))
+            }
+        }
     }
 
     /// Replaces an object's status by `edit`. Returns whether it changed.

@@ -38,7 +38,7 @@ impl Stranger {
 
     /// A frame has arrived at his NIC.
     pub fn handle_frame(&mut self, now: Time, frame: Vec<u8>) {
-        self.node.handle_frame(now, frame);
+        self.node.handle_frame(now, 0, frame);
     }
 
     /// Lets the timers of his machine fire.
@@ -54,7 +54,7 @@ impl Stranger {
 
     /// The next frame that leaves his NIC.
     pub fn poll_frame(&mut self) -> Option<Vec<u8>> {
-        self.outgoing.pop_front().or_else(|| self.node.poll_frame())
+        self.outgoing.pop_front().or_else(|| self.node.poll_frame(0))
     }
 
     /// Starts a speaker of his own, with another key, that knows its victims.

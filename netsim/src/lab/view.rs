@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use metallb_api::config::Resources;
-use metallb_api::{EndpointSlice, Namespace, Node, NodeName, Service};
+use metallb_api::{EndpointSlice, L2Status, Namespace, Node, NodeName, Service};
 use speaker_core::Peer;
 
 use super::objects::{Key, Kind, Object};
@@ -64,6 +64,13 @@ impl View {
         objects.filter_map(endpoint_slice).collect()
     }
 
+    /// The known `ServiceL2Status` objects.
+    #[must_use]
+    pub fn l2_statuses(&self) -> Vec<L2Status> {
+        let objects = self.objects(Kind::ServiceL2Status);
+        objects.filter_map(l2_status).collect()
+    }
+
     /// The known Nodes.
     #[must_use]
     pub fn nodes(&self) -> Vec<Node> {
@@ -115,6 +122,15 @@ impl View {
 pub fn service(object: &Object) -> Option<Service> {
     match object {
         Object::Service(service) => Some(Service::from(service.as_ref())),
+        _ => None,
+    }
+}
+
+/// A `ServiceL2Status` as the cores see it; `None` if the object is of another kind.
+#[must_use]
+pub fn l2_status(object: &Object) -> Option<L2Status> {
+    match object {
+        Object::L2Status(object) => Some(L2Status::from(object.as_ref())),
         _ => None,
     }
 }

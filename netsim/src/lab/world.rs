@@ -10,30 +10,33 @@ use smoltcp::wire::EthernetAddress;
 use super::checkers::Checkers;
 use super::client::Client;
 use super::clock;
-use super::cluster::{Cluster, WatchId};
+use super::cluster::Cluster;
 use super::controllers::ControllerProcess;
 use super::fingerprint::Fingerprint;
 use super::manifests::Manifests;
 use super::node::Node;
-use super::objects::Kind;
-use super::plan;
+use super::plan::{self, Lan};
 use super::random::Seed;
 use super::scenario::{Action, Scenario};
 use super::stranger::Stranger;
+use super::tester::Tester;
 use super::timeline::{Timeline, Tone};
-use super::watch::Update;
 use crate::net::host::Host;
 use crate::net::station::Station;
 use crate::net::switch::{PortId, Switch};
 
+mod delivery;
+mod hands;
 mod liveness;
 mod narrate;
 mod script;
 mod setup;
 mod stations;
 
+pub use hands::{Proto, Reply, Told};
 pub use liveness::Outcome;
 pub use setup::{SetupError, Workload};
+use stations::Cabling;
 
 /// Gossip frames that the stranger can have recorded.
 const RECORDED_GOSSIP: usize = 256;
@@ -48,6 +51,7 @@ enum Due {
     Switch,
     Node(usize),
     Client(usize),
+    Tester(usize),
     ApiHost,
     Stranger,
     Controller,
@@ -56,8 +60,10 @@ enum Due {
 /// Whose NIC a port of the switch leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seat {
-    Node(usize),
+    /// A node, and which of its NICs.
+    Node(usize, usize),
     Client(usize),
+    Tester(usize),
     ApiHost,
     Stranger,
 }
@@ -81,10 +87,14 @@ pub struct World {
     wired: Vec<Wired>,
     ports_by_mac: BTreeMap<EthernetAddress, PortId>,
     nodes: Vec<Node>,
-    node_ports: Vec<PortId>,
+    /// Of each node the ports of its NICs.
+    node_ports: Vec<Vec<PortId>>,
     /// The first is measured; the last is the router.
     clients: Vec<Client>,
     client_ports: Vec<PortId>,
+    /// Only where a caller steers the run.
+    testers: Vec<Tester>,
+    tester_ports: Vec<PortId>,
     api_host: Host,
     api_port: PortId,
     stranger: Stranger,
@@ -102,6 +112,8 @@ pub struct World {
     /// Who owned the first address, and since when: only changes.
     owners: Vec<(Time, usize)>,
     recorded_gossip: VecDeque<Vec<u8>>,
+    /// Kubernetes Events so far.
+    events: Vec<Told>,
     checkers: Checkers,
     timeline: Timeline,
     fingerprint: Fingerprint,
@@ -129,32 +141,32 @@ impl World {
         seed: u64,
         is_recording: bool,
     ) -> Result<Self, SetupError> {
+        let workload = Workload::new(manifests, scenario.nodes)?;
+        Self::lay_out(scenario, workload, seed, &[], is_recording)
+    }
+
+    fn lay_out(
+        scenario: &Scenario,
+        workload: Workload,
+        seed: u64,
+        testers: &[Lan],
+        is_recording: bool,
+    ) -> Result<Self, SetupError> {
         scenario.validate().map_err(SetupError::Scenario)?;
         let seed = Seed::new(seed);
-        let workload = Workload::new(manifests, scenario.nodes)?;
-        let mut switch = Switch::new(seed.word("switch"));
-        let faults = stations::faults(scenario.link);
-        let mut wired = Vec::new();
-        let mut ports_by_mac = BTreeMap::new();
-        let mut plug = |name: &str, seat: Seat, address: Ipv4Addr| {
-            let port = switch.add_port(name, faults);
-            wired.push(Wired { seat, is_apart: false });
-            ports_by_mac.insert(plan::mac(address), port);
-            port
-        };
-        let (mut nodes, mut node_ports) = (Vec::new(), Vec::new());
-        for index in 0..scenario.nodes {
-            let (name, address) = (plan::node_name(index), plan::node_address(index));
-            node_ports.push(plug(&name, Seat::Node(usize::from(index)), address));
-            nodes.push(Node::new(&name, address, seed, SECRET));
-        }
+        let mut cabling = Cabling::new(scenario.link, seed);
+        let nodes = stations::nodes(scenario, seed, SECRET);
+        let node_ports = cabling.plug_nodes(&nodes);
         let (clients, addresses) = stations::clients(scenario, seed);
         let seats = clients.iter().zip(addresses).enumerate();
         let client_ports = seats
-            .map(|(index, (client, address))| plug(client.name(), Seat::Client(index), address))
+            .map(|(index, (client, at))| cabling.plug(client.name(), Seat::Client(index), Lan::First, at))
             .collect();
-        let api_port = plug("api", Seat::ApiHost, plan::API_VIP);
-        let stranger_port = plug("stranger", Seat::Stranger, Stranger::ADDRESS);
+        let testers: Vec<Tester> = testers.iter().map(|lan| Tester::new(*lan, seed.word("tester"))).collect();
+        let tester_ports = cabling.plug_testers(&testers);
+        let api_port = cabling.plug("api", Seat::ApiHost, Lan::First, plan::API_VIP);
+        let stranger_port = cabling.plug("stranger", Seat::Stranger, Lan::First, Stranger::ADDRESS);
+        let Cabling { switch, wired, ports_by_mac, .. } = cabling;
         let mut world = Self {
             now: Time::ZERO,
             end: Time::ZERO,
@@ -165,6 +177,8 @@ impl World {
             node_ports,
             clients,
             client_ports,
+            testers,
+            tester_ports,
             api_host: stations::api_host(seed),
             api_port,
             stranger: Stranger::new(seed),
@@ -179,6 +193,7 @@ impl World {
             first_fault: None,
             owners: Vec::new(),
             recorded_gossip: VecDeque::new(),
+            events: Vec::new(),
             checkers: Checkers::default(),
             timeline: Timeline::new(is_recording),
             fingerprint: Fingerprint::new(),
@@ -193,13 +208,18 @@ impl World {
 
     /// Does the next thing that is due. Returns `false` when the run is over.
     pub fn step(&mut self) -> bool {
-        let Some((at, due)) = self.next_due().filter(|(at, _)| *at <= self.end) else {
-            if self.now < self.end {
-                self.now = self.end;
-                self.finish();
-            }
-            return false;
-        };
+        let has_worked = self.do_next();
+        if !has_worked && self.now < self.end {
+            self.now = self.end;
+            self.finish();
+        }
+        has_worked
+    }
+
+    /// Does the next thing that is due before the end. Returns `false` if there
+    /// is none.
+    fn do_next(&mut self) -> bool {
+        let Some((at, due)) = self.next_due().filter(|(at, _)| *at <= self.end) else { return false };
         self.now = self.now.max(at);
         self.steps += 1;
         match due {
@@ -213,6 +233,10 @@ impl World {
             Due::Client(index) => {
                 self.clients[index].poll(self.now);
                 self.collect_client(index);
+            }
+            Due::Tester(index) => {
+                self.testers[index].poll(self.now);
+                self.collect_tester(index);
             }
             Due::ApiHost => {
                 self.api_host.poll(clock::instant(self.now));
@@ -245,134 +269,16 @@ impl World {
             self.nodes.iter().enumerate().filter_map(|(i, n)| Some((n.poll_timeout()?, Due::Node(i))));
         let clients =
             self.clients.iter().enumerate().filter_map(|(i, c)| Some((c.poll_timeout()?, Due::Client(i))));
+        let testers =
+            self.testers.iter().enumerate().filter_map(|(i, t)| Some((t.poll_timeout()?, Due::Tester(i))));
         let host = self.api_host.poll_timeout().map(|at| (clock::time(at), Due::ApiHost));
         let stranger = self.stranger.poll_timeout().map(|at| (at, Due::Stranger));
         let controller = self.controller.as_ref().and_then(ControllerProcess::poll_timeout);
         let controller = controller.map(|at| (at, Due::Controller));
         let single = [script, api, switch, host, stranger, controller].into_iter().flatten();
         // What is overdue is due now: time never runs backwards.
-        let due = single.chain(nodes).chain(clients).map(|(at, due)| (at.max(self.now), due));
+        let due = single.chain(nodes).chain(clients).chain(testers).map(|(at, due)| (at.max(self.now), due));
         due.min()
-    }
-
-    fn deliver_news(&mut self) {
-        let Some((watch, update)) = self.cluster.poll(self.now) else { return };
-        let name = self.cluster.name(watch).to_owned();
-        self.fingerprint.add(self.now, &name, format!("{update:?}").as_bytes());
-        if let Some(index) = self.nodes.iter().position(|node| node.has_watch(watch)) {
-            self.nodes[index].handle_update(self.now, &self.cluster, watch, &update);
-            if self.nodes[index].watch() == Some(watch) && concerns(&update, Kind::Service) {
-                self.tell_checkers(index, watch);
-            }
-            self.collect_node(index);
-        } else if let Some(controller) = &mut self.controller
-            && controller.watch() == watch
-        {
-            controller.handle(self.now, &self.cluster, &update);
-            self.collect_controller();
-        }
-    }
-
-    fn tell_checkers(&mut self, index: usize, watch: WatchId) {
-        let Some(view) = self.cluster.view(watch) else { return };
-        let services = view.services();
-        let addresses = services.iter().flat_map(metallb_api::Service::ingress_ips).collect();
-        self.checkers.told(self.nodes[index].name(), addresses);
-    }
-
-    fn deliver_frame(&mut self) {
-        let instant = clock::instant(self.now);
-        let Some((port, frame)) = self.switch.poll(instant) else { return };
-        let to = self.wired[port.index()];
-        // F10: a switch broken in two carries nothing between its halves.
-        if self.sender(&frame).is_some_and(|from| from.is_apart != to.is_apart) {
-            return;
-        }
-        self.fingerprint.add(self.now, self.switch.port_name(port), &frame);
-        match to.seat {
-            Seat::Node(index) => {
-                self.checkers.heard(self.nodes[index].name(), &frame);
-                self.nodes[index].handle_frame(self.now, frame);
-                self.collect_node(index);
-            }
-            Seat::Client(index) => {
-                self.clients[index].handle_frame(self.now, &frame);
-                self.collect_client(index);
-            }
-            Seat::ApiHost => {
-                self.api_host.handle_frame(instant, &frame);
-                self.api_host.poll(instant);
-                self.collect_api_host();
-            }
-            Seat::Stranger => {
-                self.stranger.handle_frame(self.now, frame);
-                self.collect_stranger();
-            }
-        }
-    }
-
-    fn sender(&self, frame: &[u8]) -> Option<Wired> {
-        let mac = EthernetAddress(*frame.get(6..12)?.first_chunk()?);
-        let port = self.ports_by_mac.get(&mac)?;
-        self.wired.get(port.index()).copied()
-    }
-
-    /// Takes what a node has done and sends its frames on their way.
-    fn collect_node(&mut self, index: usize) {
-        let deeds = self.nodes[index].take_deeds();
-        let mut by_speaker = Vec::new();
-        for deed in deeds {
-            self.node_did(index, deed, &mut by_speaker);
-        }
-        self.narrate_frames(index, &by_speaker);
-        let port = self.node_ports[index];
-        while let Some(frame) = self.nodes[index].poll_frame() {
-            let is_speakers = by_speaker.contains(&frame);
-            self.checkers.sent(self.now, self.nodes[index].name(), &frame, is_speakers);
-            self.record_gossip(&frame);
-            self.switch.send(clock::instant(self.now), port, frame);
-        }
-    }
-
-    fn record_gossip(&mut self, frame: &[u8]) {
-        let port = frame.get(36..38).map(|port| u16::from_be_bytes([port[0], port[1]]));
-        if frame.get(12..14) == Some(&[0x08, 0x00]) && port == Some(plan::GOSSIP_PORT) {
-            self.recorded_gossip.push_back(frame.to_vec());
-            if self.recorded_gossip.len() > RECORDED_GOSSIP {
-                self.recorded_gossip.pop_front();
-            }
-        }
-    }
-
-    fn collect_client(&mut self, index: usize) {
-        for noticed in self.clients[index].take_noticed() {
-            self.client_noticed(index, noticed);
-        }
-        let port = self.client_ports[index];
-        while let Some(frame) = self.clients[index].poll_frame() {
-            self.narrate_question(index, &frame);
-            self.switch.send(clock::instant(self.now), port, frame);
-        }
-    }
-
-    fn collect_api_host(&mut self) {
-        while let Some(frame) = self.api_host.poll_frame() {
-            self.switch.send(clock::instant(self.now), self.api_port, frame);
-        }
-    }
-
-    fn collect_stranger(&mut self) {
-        while let Some(frame) = self.stranger.poll_frame() {
-            self.switch.send(clock::instant(self.now), self.stranger_port, frame);
-        }
-    }
-
-    fn collect_controller(&mut self) {
-        let Some(controller) = &mut self.controller else { return };
-        let deeds = controller.take_deeds();
-        for deed in deeds {
-            self.controller_did(deed);
-        }
     }
 
     /// Looks at the store after it may have changed: S1, and whom the clients ask.
@@ -411,7 +317,7 @@ impl World {
     /// Whether a node is up and can be heard: the part of the world in which
     /// liveness is demanded.
     fn is_in_core(&self, index: usize) -> bool {
-        let (node, port) = (&self.nodes[index], self.node_ports[index]);
+        let (node, port) = (&self.nodes[index], self.node_ports[index][0]);
         let wire = self.switch.wire(port);
         node.is_speaking()
             && !node.is_frozen()
@@ -467,12 +373,5 @@ impl World {
 
     fn log(&mut self, who: &str, tone: Tone, what: impl Into<String>) {
         self.timeline.log(self.now, who, tone, what);
-    }
-}
-
-fn concerns(update: &Update, kind: Kind) -> bool {
-    match update {
-        Update::Listed(listed) => *listed == kind,
-        Update::Changed(key) | Update::Gone(key) => key.kind == kind,
     }
 }

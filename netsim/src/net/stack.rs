@@ -234,6 +234,13 @@ impl Stack {
         self.sockets.get::<tcp::Socket<'_>>(handle.0).state()
     }
 
+    /// Our side of the connection; `None` before there is one.
+    #[must_use]
+    pub fn tcp_local(&self, handle: TcpHandle) -> Option<SocketAddr> {
+        let local = self.sockets.get::<tcp::Socket<'_>>(handle.0).local_endpoint()?;
+        Some(SocketAddr::new(local.addr.into(), local.port))
+    }
+
     /// Says goodbye after everything queued has been sent.
     pub fn tcp_close(&mut self, handle: TcpHandle) {
         self.touched = true;

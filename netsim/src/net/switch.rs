@@ -22,6 +22,9 @@ const FDB_CAPACITY: usize = 8192;
 /// IEEE 802.1D's default: how long an address is remembered after its last frame.
 pub const DEFAULT_AGEING: Duration = Duration::from_secs(300);
 
+/// The VLAN of a port that was never put into another one.
+pub const DEFAULT_VLAN: u16 = 1;
+
 /// How long a port of classic spanning tree listens and learns after link-up before it forwards (IEEE 802.1D: twice 15 s).
 pub const SPANNING_TREE_DELAY: Duration = Duration::from_secs(30);
 
@@ -91,6 +94,7 @@ struct Port {
     /// Counts link losses: a frame sent before the last one is gone.
     link: u64,
     forwards_from: Instant,
+    vlan: u16,
 }
 
 /// A frame under way. Ordered by time, then by the order in which frames were sent.
@@ -169,11 +173,18 @@ impl Switch {
             up: true,
             link: 0,
             forwards_from: Instant::from_micros_const(i64::MIN),
+            vlan: DEFAULT_VLAN,
         });
         if let Some(capture) = &mut self.capture {
             capture.add_port(name);
         }
         id
+    }
+
+    /// Makes the port an access port of a VLAN (IEEE 802.1Q): its station hears those of the same one only. Frames carry
+    /// no tag. Set it before frames flow: addresses are learned for all VLANs together.
+    pub fn set_vlan(&mut self, port: PortId, vlan: u16) {
+        self.ports[port.0].vlan = vlan;
     }
 
     /// All ports, in order.
@@ -313,7 +324,7 @@ impl Switch {
             .filter(|entry| now - entry.seen < self.ageing)
             .map(|entry| entry.port);
         match known.filter(|_| destination.is_unicast()) {
-            Some(out) if out == port || !self.forwards(now, out) => self.counters.filtered += 1,
+            Some(out) if out == port || !self.connects(now, port, out) => self.counters.filtered += 1,
             Some(out) => {
                 self.counters.forwarded += 1;
                 self.put(now, out, Heading::ToStation, frame);
@@ -344,7 +355,7 @@ impl Switch {
         self.counters.flooded += 1;
         let mut last = None;
         for out in self.ports() {
-            if out == from || !self.forwards(now, out) {
+            if out == from || !self.connects(now, from, out) {
                 continue;
             }
             if let Some(previous) = last.replace(out) {
@@ -356,9 +367,11 @@ impl Switch {
         }
     }
 
-    fn forwards(&self, now: Instant, port: PortId) -> bool {
-        let port = &self.ports[port.0];
-        port.up && port.forwards_from <= now
+    /// Whether what comes in by `from` may leave by `out`.
+    fn connects(&self, now: Instant, from: PortId, out: PortId) -> bool {
+        let vlan = self.ports[from.0].vlan;
+        let out = &self.ports[out.0];
+        out.up && out.forwards_from <= now && out.vlan == vlan
     }
 
     /// Puts a frame on one direction of a wire.

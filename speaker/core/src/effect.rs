@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use metallb_api::l2_status::{L2StatusContent, Subject, Time};
 use metallb_api::{NodeName, ServiceKey};
 
 use crate::interface::{InterfaceId, MacAddr};
@@ -51,6 +52,15 @@ pub enum Effect {
         /// The text for `kubectl describe`.
         message: String,
     },
+    /// Change one `ServiceL2Status` (D82), whose name is the key: a later change
+    /// takes the place of one that is not yet carried out. Announcing never
+    /// waits for it.
+    L2Status {
+        /// Its name.
+        name: String,
+        /// What to do.
+        change: L2StatusChange,
+    },
     /// Something worth a log line, a metric or a line of the simulator's timeline.
     Notice(Notice),
     /// The last effect after [`crate::Input::Shutdown`]: the peers have been
@@ -58,29 +68,54 @@ pub enum Effect {
     Exit,
 }
 
-/// Reasons of Kubernetes Events (F30, F31).
+/// What is to be done about one `ServiceL2Status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum L2StatusChange {
+    /// Create it with these labels, owned by our Pod and without status (A42,
+    /// A43). One that is there already is as good.
+    Create(Subject),
+    /// Write its status, unless it has changed since `resource_version`.
+    Write {
+        /// What is to stand in it.
+        content: L2StatusContent,
+        /// The time of its condition; `None` is now.
+        since: Option<Time>,
+        /// The version that this was decided on.
+        resource_version: String,
+    },
+    /// Delete it, unless it is another object by now.
+    Delete {
+        /// Its UID; `None` is whichever has the name.
+        uid: Option<String>,
+    },
+}
+
+/// Reasons of Kubernetes Events: F30, F31, and one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventReason {
     /// F30
     NodeAssigned,
     /// F31
     AnnounceFailed,
+    /// A Service has an address, and no node announces it.
+    NotAnnounced,
 }
 
 impl EventReason {
-    /// The reason as MetalLB writes it.
+    /// The reason as MetalLB writes it, or as it would.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NodeAssigned => "nodeAssigned",
             Self::AnnounceFailed => "announceFailed",
+            Self::NotAnnounced => "notAnnounced",
         }
     }
 
     /// Whether its type is `Warning`, not `Normal`.
     #[must_use]
     pub const fn is_warning(self) -> bool {
-        matches!(self, Self::AnnounceFailed)
+        matches!(self, Self::AnnounceFailed | Self::NotAnnounced)
     }
 }
 

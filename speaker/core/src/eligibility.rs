@@ -1,5 +1,6 @@
 //! Whether a Service can be announced at all, by whom, and where: MetalLB's
-//! checks in MetalLB's order (D4 to D15, D30, D41).
+//! checks in MetalLB's order (D4 to D15, D30, D41), and who can reach the segment
+//! (W13).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,11 +12,18 @@ use metallb_api::{Node, NodeName, Service};
 use crate::announcements::InterfaceSet;
 use crate::effect::WithdrawReason;
 use crate::election::Candidate;
+use crate::reach::{Known, Place, Reaches, Subnet};
 
-/// The advertisements that match a Service, as their places in the order of
-/// their names. Services with the same ones have the same candidates, up to
-/// their endpoints.
-pub(crate) type Matching = Vec<usize>;
+/// What the candidates of a Service depend on. Services with the same have the
+/// same candidates, up to their endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Matching {
+    /// The advertisements that match it, as their places in the order of their
+    /// names.
+    pub(crate) advertisements: Vec<usize>,
+    /// Where its addresses lie, in their order (W13).
+    pub(crate) places: Vec<Place>,
+}
 
 /// Where the endpoints of a Service are that can serve (D30).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,8 +55,21 @@ pub(crate) struct Electorate<'a> {
     pub(crate) nodes: &'a BTreeMap<NodeName, Node>,
     /// The live members; `None` while membership is off (D10, H110).
     pub(crate) alive: Option<&'a BTreeSet<NodeName>>,
+    /// What is known of what they can announce on (W13).
+    pub(crate) reaches: &'a Reaches,
     /// `--ignore-exclude-lb` (D12).
     pub(crate) ignore_exclude_label: bool,
+}
+
+/// A node that MetalLB would take for a candidate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Prospect {
+    /// The candidate it is.
+    pub(crate) candidate: Candidate,
+    /// Whether, for all that is known, it has an interface to announce on.
+    pub(crate) usable: bool,
+    /// For each address, whether it has one on the segment.
+    pub(crate) on_segment: Vec<Known>,
 }
 
 /// Checks a Service from the point of view of the node `own`.
@@ -60,6 +81,7 @@ pub(crate) fn check(
     load_balancer_class: Option<&str>,
     endpoints: &Endpoints,
     config: &Config,
+    subnets: &BTreeSet<Subnet>,
     own: Option<&Node>,
 ) -> Result<Eligible, WithdrawReason> {
     // C2; upstream skips a Service of another class, and so leaks the
@@ -73,7 +95,7 @@ pub(crate) fn check(
     if !endpoints.any {
         return Err(WithdrawReason::NotOwner);
     }
-    let (matching, advertisements): (Matching, Vec<&Advertisement>) = config
+    let (positions, advertisements): (Vec<usize>, Vec<&Advertisement>) = config
         .advertisements
         .values()
         .enumerate()
@@ -88,26 +110,63 @@ pub(crate) fn check(
         .ok_or(WithdrawReason::NoMatchingAdvertisement)?;
     let local = service.traffic_policy == TrafficPolicy::Local;
     let only_on = local.then(|| endpoints.nodes.clone());
+    let matching = Matching {
+        advertisements: positions,
+        places: addresses.iter().map(|address| Place::of(*address, subnets)).collect(),
+    };
     Ok(Eligible { addresses, matching, interfaces, only_on })
 }
 
 /// The nodes that may announce under one of `matching`, with their scores, in
 /// the order of their names (D10 to D13, D15, D22). Endpoints are not looked at.
-pub(crate) fn candidates(electorate: Electorate<'_>, matching: &Matching, config: &Config) -> Vec<Candidate> {
+pub(crate) fn prospects(electorate: Electorate<'_>, matching: &Matching, config: &Config) -> Vec<Prospect> {
     let all: Vec<&Advertisement> = config.advertisements.values().collect();
-    let matching: Vec<&Advertisement> = matching.iter().filter_map(|at| all.get(*at).copied()).collect();
+    let places = &matching.places;
+    let matching = matching.advertisements.iter().filter_map(|at| all.get(*at).copied());
+    let matching: Vec<&Advertisement> = matching.collect();
     let nodes = electorate.nodes.values().filter(|node| {
         electorate.alive.is_none_or(|alive| alive.contains(&node.name))
             && !node.network_unavailable
             && (electorate.ignore_exclude_label || !node.is_excluded())
             && matching.iter().any(|ad| ad.selects_node(node))
     });
-    nodes
-        .map(|node| Candidate {
-            node: node.name.clone(),
-            score: matching.iter().map(|ad| ad.preference(node)).sum(),
-        })
-        .collect()
+    let prospect = |node: &Node| {
+        let score = matching.iter().map(|ad| ad.preference(node)).sum();
+        let candidate = Candidate { node: node.name.clone(), score };
+        let reach = electorate.reaches.get(&node.name);
+        let set = interfaces(matching.iter().filter(|ad| ad.selects_node(node)).copied());
+        let (Some(reach), Some(set)) = (reach, set) else {
+            return Prospect { candidate, usable: true, on_segment: vec![Known::NotYet; places.len()] };
+        };
+        Prospect {
+            candidate,
+            usable: places.iter().all(|place| reach.may_announce(&set, place.family)),
+            on_segment: places.iter().map(|place| reach.is_on_segment(&set, place)).collect(),
+        }
+    };
+    nodes.map(prospect).collect()
+}
+
+/// The candidates among `prospects`, under `externalTrafficPolicy: Local` only
+/// those of `only_on` (D14).
+///
+/// W13: a node that cannot announce is none, nor, once one is known to be on the
+/// segment of an address, is a node that is not. Where that would leave nobody,
+/// all stay: then addresses are routed to the nodes, or the owner is there to say
+/// what is wrong.
+pub(crate) fn candidates(prospects: &[Prospect], only_on: Option<&BTreeSet<NodeName>>) -> Vec<Candidate> {
+    let serves = |one: &&Prospect| only_on.is_none_or(|nodes| nodes.contains(&one.candidate.node));
+    let mut left: Vec<&Prospect> = prospects.iter().filter(serves).collect();
+    if left.iter().any(|one| one.usable) {
+        left.retain(|one| one.usable);
+    }
+    for address in 0..left.first().map_or(0, |one| one.on_segment.len()) {
+        let known = |one: &&Prospect, known: Known| one.on_segment.get(address) == Some(&known);
+        if left.iter().any(|one| known(one, Known::Yes)) {
+            left.retain(|one| !known(one, Known::No));
+        }
+    }
+    left.into_iter().map(|one| one.candidate.clone()).collect()
 }
 
 /// D6.

@@ -6,12 +6,13 @@
 //! announcement policy:
 //!
 //! - A1, broadcast request for the address itself (RFC 5227): every wave.
-//! - A3, request for a recent asker, unicast to him: wave 0. He must take the
-//!   sender in before he answers, also where he ignores the gratuitous forms.
+//! - A3, request for a recent asker, unicast to him: waves 0 and 1. He must take
+//!   the sender in before he answers, also where he ignores the gratuitous forms,
+//!   and where he had no entry; once lost, he would ask again only after a second.
 //! - A4, broadcast reply to ourselves: waves 1 and 3, for stacks that look at
 //!   replies only.
 //! - N1, advertisement to all nodes: every wave of an IPv6 address.
-//! - N3, solicitation of a recent asker, unicast to him: wave 0, as A3.
+//! - N3, solicitation of a recent asker, unicast to him: waves 0 and 1, as A3.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -32,6 +33,8 @@ const ARP_WAVES: &[u64] = &[0, 200, 1_100, 3_000, 9_000, 27_000];
 /// The same of N1: not more than three, not less than a second apart
 /// (RFC 4861 7.2.6).
 const NDP_WAVES: &[u64] = &[0, 1_000, 2_000];
+/// The last wave with A3 or N3 beside it.
+const LAST_DIRECTED: u8 = 1;
 /// Waves with A4 beside A1.
 const REPLY_FORM: [u8; 2] = [1, 3];
 /// How many waves a reminder has: of an address that was ours all along.
@@ -262,7 +265,7 @@ impl Gratuitous {
                 lane.refresh.pop_first();
             }
             self.take_out(id, prompt);
-            let begins = if form == Form::ToAll { self.advance(now, address, id) } else { None };
+            let begins = if form == Form::ToAll { self.advance(now, address, id, askers) } else { None };
             let bytes = match address {
                 IpAddr::V4(address) => arp_frame(address, mac, form, asker),
                 IpAddr::V6(address) => ndp_frame(address, mac, asker),
@@ -284,7 +287,13 @@ impl Gratuitous {
 
     /// Moves a job on, now that its A1 or N1 goes out. The gaps count from here, so
     /// that a wave put off does not run into the next.
-    fn advance(&mut self, now: Time, address: IpAddr, id: InterfaceId) -> Option<Option<u8>> {
+    fn advance(
+        &mut self,
+        now: Time,
+        address: IpAddr,
+        id: InterfaceId,
+        askers: &Askers,
+    ) -> Option<Option<u8>> {
         let job = self.jobs.get_mut(&(address, id))?;
         let lane = self.lanes.get_mut(&id)?;
         let sent = match job.next {
@@ -305,6 +314,9 @@ impl Gratuitous {
                 job.queue(lane, address, (due, Urgency::Normal, Form::ToAll));
                 if address.is_ipv4() && REPLY_FORM.contains(&wave) {
                     job.queue(lane, address, (due, Urgency::Normal, Form::Reply));
+                }
+                if wave <= LAST_DIRECTED {
+                    job.tell_askers(lane, address, due, askers.recent(now, address, id));
                 }
             }
             None => {
@@ -330,9 +342,7 @@ impl Gratuitous {
             refresh: None,
         };
         job.queue(lane, address, (now, urgency, Form::ToAll));
-        for asker in askers.recent(now, address, id) {
-            job.queue(lane, address, (now, Urgency::Directed, Form::Directed(asker.ip)));
-        }
+        job.tell_askers(lane, address, now, askers.recent(now, address, id));
         self.jobs.insert((address, id), job);
     }
 
@@ -358,6 +368,18 @@ impl Job {
         let (due, urgency, form) = entry;
         lane.prompt.insert((due, urgency, address, form));
         self.prompt.insert(entry);
+    }
+
+    fn tell_askers(
+        &mut self,
+        lane: &mut Lane,
+        address: IpAddr,
+        due: Time,
+        askers: impl Iterator<Item = Asker>,
+    ) {
+        for asker in askers {
+            self.queue(lane, address, (due, Urgency::Directed, Form::Directed(asker.ip)));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use metallb_api::config::Resources;
-use metallb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
+use metallb_api::{EndpointSlice, L2Status, Node, NodeName, Service, ServiceKey};
 
 use crate::interface::{Interface, InterfaceId};
 
@@ -52,6 +52,12 @@ pub enum Input<'a> {
     },
     /// Every Node, each time one changes in a way we look at.
     Nodes(Vec<Node>),
+    /// Every `ServiceL2Status` in our namespace, after a (new) list.
+    L2Statuses(Vec<L2Status>),
+    /// A `ServiceL2Status` was created or changed.
+    L2Status(Box<L2Status>),
+    /// The `ServiceL2Status` of this name was deleted.
+    L2StatusGone(String),
     /// The speakers that Kubernetes knows, from their Pods, this one included.
     Peers(Vec<Peer>),
     /// SIGTERM: leave the member list, hand over, then end with

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod agenda;
 mod announcements;
 mod askers;
 mod cluster;
@@ -21,16 +22,20 @@ mod groups;
 mod handover;
 mod input;
 mod interface;
+mod l2_status;
 mod membership;
+mod obstacle;
 mod owners;
 mod pacing;
 mod random;
+mod reach;
 mod responder;
+mod silences;
 mod speaker;
 
 pub use announcements::{Announcement, InterfaceSet};
 pub use counters::{AddressCounters, Counters, MAX_COUNTED_ADDRESSES};
-pub use effect::{Effect, EventReason, Notice, WithdrawReason};
+pub use effect::{Effect, EventReason, L2StatusChange, Notice, WithdrawReason};
 pub use envelope::GossipRejection;
 pub use input::{Input, Peer};
 pub use interface::{Interface, InterfaceId, MacAddr};

@@ -8,6 +8,8 @@
 //!   the suspicion. It is let through only while the suspicion stands.
 //! - A cluster that fell apart, or never met, stays apart. Every second an
 //!   announce goes to each peer that Kubernetes knows and foca does not list.
+//!
+//! Beside the list travels what each member's node can announce on (W13).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -19,15 +21,20 @@ use std::time::Duration;
 use foca::{Foca, NoCustomBroadcast, Notification, PostcardCodec, Runtime, State, Timer};
 use metallb_api::{NodeName, Time};
 
-use crate::envelope::{Envelope, GossipRejection, MAX_BOOT, MAX_PAYLOAD};
+use crate::envelope::{Envelope, GossipRejection, MAX_BOOT, MAX_PAYLOAD, Opened};
 use crate::input::Peer;
 use crate::random::{Stream, stream};
+use crate::reach::{Reach, Reaches};
 use crate::speaker::Settings;
 use identity::Identity;
+use report::Report;
+use reports::Reports;
 use timers::Timers;
 
 mod identity;
 mod message;
+mod report;
+mod reports;
 mod timers;
 
 /// How often a member is probed. With the three below: profile T2+, the
@@ -70,6 +77,8 @@ pub(crate) enum Output {
     Down(NodeName),
     /// A member came back without having been missed.
     Restarted(NodeName),
+    /// What is known of what nodes can announce on has changed.
+    Reaches,
 }
 
 /// The member list of one node.
@@ -81,6 +90,9 @@ pub(crate) struct Membership {
     port: u16,
     announce_at: Option<Time>,
     alive: BTreeSet<NodeName>,
+    /// The others of them.
+    members: BTreeMap<NodeName, Identity>,
+    reports: Reports,
     own: NodeName,
     fed: bool,
     left: bool,
@@ -126,6 +138,8 @@ impl Membership {
             port: address.port(),
             announce_at: None,
             alive: BTreeSet::from([settings.node.clone()]),
+            members: BTreeMap::new(),
+            reports: Reports::new(settings.node.clone(), MAX_MEMBERS),
             own: settings.node.clone(),
             fed: false,
             left: false,
@@ -138,10 +152,26 @@ impl Membership {
     }
 
     /// Whether the list can be trusted to be whole (W15): a member has told us
-    /// all it knows, or every peer that Kubernetes knows is on it.
+    /// all it knows, or every peer that Kubernetes knows is on it; and each has
+    /// told what its node can announce on.
     pub(crate) fn is_joined(&self) -> bool {
         let listed = |name: &Arc<str>| self.alive.contains(&NodeName::from(&**name));
-        self.fed || (self.peers_known && self.peers.keys().all(listed))
+        let whole = self.fed || (self.peers_known && self.peers.keys().all(listed));
+        whole && self.members.keys().all(|member| self.reports.reaches().contains_key(member))
+    }
+
+    /// What is known of what nodes can announce on, this node included; of one
+    /// that is missing nothing was heard.
+    pub(crate) const fn reaches(&self) -> &Reaches {
+        self.reports.reaches()
+    }
+
+    /// Takes what this node can announce on now. What it no longer can counts, here
+    /// as elsewhere, once that has lasted.
+    pub(crate) fn set_reach(&mut self, now: Time, reach: Reach) {
+        if !self.left && self.reports.set_own(now, reach) {
+            self.tell_all(now);
+        }
     }
 
     /// Takes the speakers that Kubernetes knows. A list without ourselves is
@@ -160,6 +190,9 @@ impl Membership {
             return Ok(());
         }
         let opened = self.world.envelope.open(bytes)?;
+        if report::is_report(&opened.payload) {
+            return self.handle_report(now, &opened);
+        }
         let glimpse = message::glimpse(&opened.payload)?;
         if glimpse.source.name() == self.foca.identity().name() {
             return Err(GossipRejection::FromOurselves);
@@ -179,6 +212,7 @@ impl Membership {
         let _ = self.foca.handle_data(&opened.payload, &mut self.world);
         self.fed |= glimpse.is_feed && self.foca.num_members() > 0;
         self.update_alive();
+        self.tell_due(now);
         Ok(())
     }
 
@@ -211,6 +245,11 @@ impl Membership {
             self.announce(now);
         }
         self.update_alive();
+        self.reports.forget(now);
+        if self.reports.lose(now) {
+            self.tell_all(now);
+        }
+        self.tell_due(now);
     }
 
     /// When [`Self::handle_timeout`] is due.
@@ -218,12 +257,13 @@ impl Membership {
         if self.left {
             return None;
         }
-        self.world.timers.next().into_iter().chain(self.announce_at).min()
+        self.world.timers.next().into_iter().chain(self.announce_at).chain(self.reports.poll_timeout()).min()
     }
 
     /// The next output, oldest first.
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
-        self.world.outputs.pop_front()
+        let reaches = |changed: bool| changed.then_some(Output::Reaches);
+        self.world.outputs.pop_front().or_else(|| reaches(self.reports.take_changed()))
     }
 
     /// Tells every live member directly that this node leaves. Said again, it is
@@ -252,6 +292,8 @@ impl Membership {
             Identity::new(Arc::clone(name), boot, *address).ok()
         });
         for peer in missing.collect::<Vec<_>>() {
+            // First of all, so that nobody elects us whom he would not.
+            self.tell(&NodeName::from(&**peer.name()), peer.address(), true);
             self.foca.announce(peer, &mut self.world).expect("an announce of checked names fits a datagram");
         }
     }
@@ -266,6 +308,52 @@ impl Membership {
         let Some(later) = own.after(latest) else { return };
         self.world.envelope.set_boot(later.boot());
         self.foca.change_identity(later, &mut self.world).expect("it differs, and fits a datagram");
+        self.tell_all(self.world.now);
+    }
+
+    fn handle_report(&mut self, now: Time, opened: &Opened) -> Result<(), GossipRejection> {
+        let Some(report) = Report::decode(&opened.payload)? else { return Ok(()) };
+        let own = self.foca.identity();
+        if report.sender == *own.name() {
+            return Err(GossipRejection::FromOurselves);
+        }
+        if opened.sender.as_ref().is_some_and(|(name, boot)| (name, *boot) != (&report.sender, report.boot)) {
+            return Err(GossipRejection::WrongSender);
+        }
+        let sender = Arc::clone(&report.sender);
+        let answer = self.reports.take(own.boot(), &self.alive, report);
+        let name = NodeName::from(&*sender);
+        let member = self.members.get(&name).map(Identity::address);
+        let address = member.or_else(|| self.peers.get(&sender).copied());
+        if let (Some(with_reach), Some(address)) = (answer, address) {
+            self.tell(&name, address, with_reach);
+        }
+        self.tell_due(now);
+        Ok(())
+    }
+
+    /// All members must hear what this node can announce on.
+    fn tell_all(&mut self, now: Time) {
+        let boot = self.foca.identity().boot();
+        self.reports.owe(now, boot, self.members.iter().map(|(name, member)| (name.clone(), member.boot())));
+        self.tell_due(now);
+    }
+
+    fn tell_due(&mut self, now: Time) {
+        for name in self.reports.due(now) {
+            if let Some(member) = self.members.get(&name) {
+                self.tell(&name, member.address(), true);
+            }
+        }
+    }
+
+    fn tell(&mut self, name: &NodeName, address: SocketAddr, with_reach: bool) {
+        let report = self.reports.report(name, self.foca.identity().boot(), with_reach);
+        if report.reach.is_none() && with_reach {
+            return;
+        }
+        let datagram = self.world.envelope.seal(&report.encode());
+        self.world.outputs.push_back(Output::Send(address, datagram));
     }
 
     /// Turns what foca lists into ups and downs, one for each change of a name.
@@ -273,15 +361,26 @@ impl Membership {
         if !std::mem::take(&mut self.world.changed) {
             return;
         }
-        let mut alive: BTreeSet<NodeName> =
-            self.foca.iter_members().map(|member| NodeName::from(&**member.id().name())).collect();
+        let members = self.foca.iter_members().map(foca::Member::id);
+        self.members = members.map(|id| (NodeName::from(&**id.name()), id.clone())).collect();
+        let mut alive: BTreeSet<NodeName> = self.members.keys().cloned().collect();
         alive.insert(self.own.clone());
         let renamed = std::mem::take(&mut self.world.renamed);
         let outputs = &mut self.world.outputs;
         let missed = |name: &NodeName| !self.alive.contains(name) || !alive.contains(name);
-        outputs.extend(renamed.into_iter().filter(|name| !missed(name)).map(Output::Restarted));
+        outputs.extend(renamed.iter().filter(|name| !missed(name)).cloned().map(Output::Restarted));
         outputs.extend(self.alive.difference(&alive).cloned().map(Output::Down));
         outputs.extend(alive.difference(&self.alive).cloned().map(Output::Up));
+        for gone in self.alive.difference(&alive) {
+            self.reports.missed(gone);
+        }
+        let met =
+            self.members.iter().filter(|(name, _)| renamed.contains(*name) || !self.alive.contains(*name));
+        let met: Vec<(NodeName, u64)> = met.map(|(name, member)| (name.clone(), member.boot())).collect();
+        for (name, boot) in &met {
+            self.reports.met(self.world.now, name, *boot);
+        }
+        self.reports.owe(self.world.now, self.foca.identity().boot(), met.into_iter());
         self.alive = alive;
     }
 }

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use metallb_api::{NodeName, ServiceKey};
 
 use crate::election::{self, Candidate, Standing};
-use crate::eligibility::{Eligible, Matching};
+use crate::eligibility::{self, Eligible, Matching, Prospect};
 
 /// The candidates under one set of advertisements, shared by its Services.
 #[derive(Debug, Default)]
 pub(crate) struct CandidateList {
+    prospects: Vec<Prospect>,
     candidates: Vec<Candidate>,
     /// Numbers the list; another number, other candidates.
     version: u64,
@@ -68,12 +69,12 @@ impl Owners {
     }
 
     /// The node that owns the addresses of `service`, if there is a candidate
-    /// (D9). `find` gives the candidates for a set of advertisements.
+    /// (D9). `find` gives the prospects for a set of advertisements.
     pub(crate) fn owner(
         &mut self,
         service: &ServiceKey,
         eligible: &Eligible,
-        find: impl FnOnce(&Matching) -> Vec<Candidate>,
+        find: impl FnOnce(&Matching) -> Vec<Prospect>,
     ) -> Option<&NodeName> {
         let address = *eligible.addresses.first()?;
         let list = self.list(&eligible.matching, find);
@@ -89,7 +90,7 @@ impl Owners {
             .filter(|(owner, _)| list.previous != OUTDATED && !list.lost.contains(&owner.node));
         if eligible.only_on.is_some() {
             // Few endpoints, and they come and go by themselves: nothing is kept.
-            let first = first(local(&list.candidates, eligible).iter(), address);
+            let first = first(local(&list.prospects, eligible).iter(), address);
             *known = Known { address, version: OUTDATED, first };
         } else if let (true, Some((_, standing))) = (same && known.version == list.previous, unharmed) {
             let best = first(list.gained.iter(), address).filter(|(_, gained)| gained < standing);
@@ -105,12 +106,12 @@ impl Owners {
     pub(crate) fn candidates(
         &self,
         eligible: &Eligible,
-        find: impl FnOnce(&Matching) -> Vec<Candidate>,
+        find: impl FnOnce(&Matching) -> Vec<Prospect>,
     ) -> Cow<'_, [Candidate]> {
         let fresh = self.lists.get(&eligible.matching).filter(|_| !self.stale.contains(&eligible.matching));
         match (fresh, &eligible.only_on) {
             (Some(list), None) => Cow::Borrowed(&list.candidates),
-            (Some(list), Some(_)) => Cow::Owned(local(&list.candidates, eligible)),
+            (Some(list), Some(_)) => Cow::Owned(local(&list.prospects, eligible)),
             (None, _) => Cow::Owned(local(&find(&eligible.matching), eligible)),
         }
     }
@@ -118,7 +119,7 @@ impl Owners {
     fn list(
         &mut self,
         matching: &Matching,
-        find: impl FnOnce(&Matching) -> Vec<Candidate>,
+        find: impl FnOnce(&Matching) -> Vec<Prospect>,
     ) -> Arc<CandidateList> {
         let old = self.lists.get(matching);
         if let Some(old) = old
@@ -127,12 +128,13 @@ impl Owners {
             return Arc::clone(old);
         }
         self.stale.remove(matching);
-        let candidates = find(matching);
+        let prospects = find(matching);
         if let Some(old) = old
-            && old.candidates == candidates
+            && old.prospects == prospects
         {
             return Arc::clone(old);
         }
+        let candidates = eligibility::candidates(&prospects, None);
         self.versions += 1;
         let before: BTreeSet<&Candidate> = old.iter().flat_map(|old| &old.candidates).collect();
         let after: BTreeSet<&Candidate> = candidates.iter().collect();
@@ -142,6 +144,7 @@ impl Owners {
             gained: after.difference(&before).map(|candidate| (*candidate).clone()).collect(),
             lost: before.difference(&after).map(|candidate| candidate.node.clone()).collect(),
             candidates,
+            prospects,
         });
         self.lists.insert(matching.clone(), Arc::clone(&list));
         list
@@ -149,11 +152,8 @@ impl Owners {
 }
 
 /// D14.
-fn local(candidates: &[Candidate], eligible: &Eligible) -> Vec<Candidate> {
-    let serves = |candidate: &&Candidate| {
-        eligible.only_on.as_ref().is_none_or(|nodes| nodes.contains(&candidate.node))
-    };
-    candidates.iter().filter(serves).cloned().collect()
+fn local(prospects: &[Prospect], eligible: &Eligible) -> Vec<Candidate> {
+    eligibility::candidates(prospects, eligible.only_on.as_ref())
 }
 
 /// The first of `candidates` in the election, with its standing.
@@ -175,7 +175,7 @@ mod tests {
     fn eligible(number: u32) -> Eligible {
         Eligible {
             addresses: vec![IpAddr::V4(number.into())],
-            matching: vec![0],
+            matching: Matching { advertisements: vec![0], places: Vec::new() },
             interfaces: InterfaceSet::All,
             only_on: None,
         }
@@ -196,13 +196,19 @@ mod tests {
             }
             let candidates: Vec<Candidate> =
                 alive.iter().map(|(node, score)| Candidate { node: node.clone(), score: *score }).collect();
+            let prospect = |candidate: &Candidate| Prospect {
+                candidate: candidate.clone(),
+                usable: true,
+                on_segment: Vec::new(),
+            };
+            let prospects: Vec<Prospect> = candidates.iter().map(prospect).collect();
             owners.candidates_changed();
             // Some Services are not asked for in each round, and miss a version.
             let mut numbers = [0; 40];
             assert_eq!((0..60_u32).sample_fill(&mut random, &mut numbers), numbers.len());
             for number in numbers {
                 let service = ServiceKey::new("default", number.to_string());
-                let found = owners.owner(&service, &eligible(number), |_| candidates.clone());
+                let found = owners.owner(&service, &eligible(number), |_| prospects.clone());
                 let expected = election::order(&candidates, IpAddr::V4(number.into())).into_iter().next();
                 assert_eq!(found, expected.as_ref(), "round {round}, Service {number}");
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use metallb_api::config::Resources;
 use metallb_api::{NodeName, ServiceKey, Time};
 
+use crate::agenda::Agenda;
 use crate::announcements::{Announcement, Announcements};
 use crate::askers::Askers;
 use crate::cluster::Cluster;
@@ -19,12 +20,17 @@ use crate::groups::Groups;
 use crate::handover::Handover;
 use crate::input::{Input, Peer};
 use crate::interface::{Interface, InterfaceId, MacAddr};
+use crate::l2_status::L2Statuses;
 use crate::membership::{Membership, Output};
 use crate::owners::Owners;
 use crate::random::stream;
+use crate::reach::Subnet;
+use crate::silences::Silences;
 
 mod frames;
 mod leaving;
+mod reaches;
+mod reporting;
 mod services;
 
 /// How long a speaker waits for peers that never answer before it claims what it
@@ -95,10 +101,18 @@ pub struct Speaker {
     failed: BTreeSet<ServiceKey>,
     rejected: Vec<(String, String)>,
     work: Work,
+    /// What people are told of Services, and when the next of them is due.
+    agenda: Agenda,
+    statuses: L2Statuses,
+    silences: Silences,
 
     interfaces: BTreeMap<InterfaceId, Interface>,
     interfaces_told: bool,
     own_macs: BTreeSet<MacAddr>,
+    /// Interfaces or the names in advertisements changed since our reach was told.
+    reach_is_stale: bool,
+    /// The subnets of the nodes that addresses of pools lie in (W13).
+    subnets: BTreeSet<Subnet>,
     gate: Gate,
     gratuitous: Gratuitous,
     askers: Askers,
@@ -144,9 +158,14 @@ impl Speaker {
             failed: BTreeSet::new(),
             rejected: Vec::new(),
             work: Work::default(),
+            agenda: Agenda::default(),
+            statuses: L2Statuses::default(),
+            silences: Silences::default(),
             interfaces: BTreeMap::new(),
             interfaces_told: false,
             own_macs: BTreeSet::new(),
+            reach_is_stale: false,
+            subnets: BTreeSet::new(),
             gate: Gate::new(),
             gratuitous: Gratuitous::new(jitter),
             askers: Askers::default(),
@@ -214,6 +233,9 @@ impl Speaker {
                 }
             }
             Input::Peers(peers) => self.set_peers(now, &peers),
+            Input::L2Statuses(objects) => self.set_l2_statuses(objects),
+            Input::L2Status(object) => self.set_l2_status(now, *object),
+            Input::L2StatusGone(name) => self.remove_l2_status(now, &name),
         }
         self.conclude(now);
     }
@@ -226,6 +248,11 @@ impl Speaker {
     /// When to call `handle` with [`Input::Timeout`] if nothing comes before.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
+        self.urgent_timeout().into_iter().chain(self.report_timeout()).min()
+    }
+
+    /// The same without what is done for people to read, which may wait.
+    fn urgent_timeout(&self) -> Option<Time> {
         if self.gone {
             return None;
         }
@@ -283,6 +310,7 @@ impl Speaker {
             membership.handle_timeout(now);
         }
         self.repeat_leave(now);
+        self.report(now);
     }
 
     fn set_peers(&mut self, now: Time, peers: &[Peer]) {
@@ -295,7 +323,7 @@ impl Speaker {
         let (verdicts, changed) = self.cluster.set_resources(resources);
         let rejected = verdicts.into_iter().filter_map(|verdict| {
             let name = format!("{}/{}", verdict.kind, verdict.name);
-            verdict.outcome.err().map(|problem| (name, problem.message))
+            verdict.outcome.err().map(|problem| (name, problem.to_string()))
         });
         let rejected: Vec<(String, String)> = rejected.collect();
         if changed {
@@ -314,10 +342,13 @@ impl Speaker {
     fn config_changed(&mut self) {
         self.owners.clear();
         self.work.all = true;
+        self.reach_is_stale = true;
+        self.reaches_changed();
     }
 
     /// Draws the conclusions from what was taken in.
     fn conclude(&mut self, now: Time) {
+        self.set_reach(now);
         self.drain_membership();
         if self.handover.is_some() {
             return self.finish_handover(now);
@@ -331,11 +362,16 @@ impl Speaker {
 
     fn drain_membership(&mut self) {
         let Some(membership) = &mut self.membership else { return };
+        let mut reaches = false;
         while let Some(output) = membership.poll_output() {
             let notice = match output {
                 Output::Send(to, bytes) => {
                     self.counters.gossip_sent += 1;
                     self.effects.push_back(Effect::SendDatagram { to, bytes });
+                    continue;
+                }
+                Output::Reaches => {
+                    reaches = true;
                     continue;
                 }
                 Output::Restarted(member) => Notice::MemberRestarted(member),
@@ -354,6 +390,9 @@ impl Speaker {
             self.work.election = true;
         }
         self.counters.members = membership.alive().len();
+        if reaches {
+            self.reaches_changed();
+        }
     }
 
     /// W15: a speaker that knows nobody yet would win every election.
@@ -370,7 +409,7 @@ impl Speaker {
     }
 
     fn notice_pause(&mut self, now: Time) {
-        let late = self.poll_timeout().map_or(Duration::ZERO, |due| now.since(due));
+        let late = self.urgent_timeout().map_or(Duration::ZERO, |due| now.since(due));
         if late > PAUSE && !self.paused {
             self.paused = true;
             self.counters.pauses += 1;

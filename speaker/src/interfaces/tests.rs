@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use futures::stream;
 
 use super::*;
+use crate::log_lines;
 
 const MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x11];
 
@@ -100,4 +101,41 @@ async fn the_kernel_lists_loopback_and_d42_leaves_it_out() {
     let exclude = ExcludeList::parse("announcedInterfacesToExclude: ['^lo$']").expect("a good pattern");
     let rest = first_list(exclude).await;
     assert!(rest.iter().all(|interface| interface.name != "lo"));
+}
+
+#[test]
+fn f42_where_arp_and_ndp_are_answered_is_told() {
+    let interface = |id, name: &str, is_up, can_broadcast| Interface {
+        id: InterfaceId(id),
+        name: name.to_owned(),
+        mac: Some(MacAddr(MAC)),
+        addresses: Vec::new(),
+        is_up,
+        has_carrier: true,
+        can_broadcast,
+        no_arp: false,
+        has_master: false,
+    };
+    let events = |before: &[Interface], after: &[Interface]| {
+        let lines = log_lines::of(|| log_changes(before, after));
+        let told = lines.iter().filter(|line| line["event"].is_string()).map(|line| {
+            assert_eq!(line["level"], "info");
+            let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+            format!("{} {}", text("event"), text("interface"))
+        });
+        told.collect::<Vec<_>>()
+    };
+    let eth0 = || interface(2, "eth0", true, true);
+    let down = || interface(2, "eth0", false, true);
+    let tunnel = || interface(3, "ipip0", true, false);
+    for (before, after, expected) in [
+        (vec![], vec![eth0()], &["createARPResponder eth0", "createNDPResponder eth0"][..]),
+        (vec![eth0()], vec![eth0(), tunnel()], &["createNDPResponder ipip0"]),
+        (vec![eth0()], vec![eth0()], &[]),
+        (vec![eth0()], vec![down()], &["deleteARPResponder eth0", "deleteNDPResponder eth0"]),
+        (vec![eth0(), tunnel()], vec![tunnel()], &["deleteARPResponder eth0", "deleteNDPResponder eth0"]),
+        (vec![down()], vec![], &[]),
+    ] {
+        assert_eq!(events(&before, &after), expected, "{before:?} -> {after:?}");
+    }
 }

@@ -33,7 +33,10 @@ impl Executor<'_> {
             }
             Action::Update { body, manager } => self.writer().replace(target, body, manager).map(ok),
             Action::Patch { patch, manager, force } => {
-                self.writer().patch(target, patch, manager.as_deref(), *force).map(ok)
+                // Only an apply may find nothing there, and then it creates.
+                let code = if self.get(target).is_ok() { 200 } else { 201 };
+                let patched = self.writer().patch(target, patch, manager.as_deref(), *force);
+                patched.map(|object| (code, Value::clone(&object)))
             }
             Action::Delete { options } => self.delete(target, options).map(|answer| (200, answer)),
             Action::DeleteCollection { selectors } => {

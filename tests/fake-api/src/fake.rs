@@ -1,5 +1,6 @@
 //! The handle that a test holds: clients, objects, faults, and what happened.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 use crate::error::Refusal;
 use crate::execute::key;
 use crate::faults::{Fault, FaultPlan, Match};
-use crate::fields::Owners;
+use crate::fields::{Owners, display};
 use crate::kinds::Kinds;
 use crate::patch::Patch;
 use crate::rbac::Rbac;
@@ -76,6 +77,16 @@ impl FakeApi {
         let (shared, user) = (self.0.clone(), user.to_owned());
         let service = tower::service_fn(move |request| serve(shared.clone(), user.clone(), request));
         kube::Client::new(service, "default")
+    }
+
+    /// Lets TokenReviews know a bearer token as `user`'s.
+    pub fn issue_token(&self, token: &str, user: &str) {
+        self.0.lock().tokens.issue(token, user);
+    }
+
+    /// Makes a bearer token nobody's again.
+    pub fn revoke_token(&self, token: &str) {
+        self.0.lock().tokens.revoke(token);
     }
 
     /// Creates an object, with its namespace if that is missing and with its
@@ -183,6 +194,31 @@ impl FakeApi {
         drop(server);
         self.0.tick();
         Ok(())
+    }
+
+    /// Who owns fields of an object, as `managedFields` would have it: each
+    /// manager as `NAME Apply status` or `NAME Update`, with the fields.
+    ///
+    /// # Errors
+    /// The kind is not served.
+    pub fn field_owners<K>(
+        &self,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<BTreeMap<String, Vec<String>>, Refusal>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let target = self.target::<K>(namespace, Some(name), None)?;
+        let server = self.0.lock();
+        let owners = server.store.get(&key(&target, name)).map(|stored| &stored.owners);
+        let described = owners.into_iter().flatten().map(|(manager, fields)| {
+            let operation = if manager.applies { "Apply" } else { "Update" };
+            let subresource = manager.subresource.as_ref().map(|name| format!(" {name}"));
+            let manager = format!("{} {operation}{}", manager.name, subresource.unwrap_or_default());
+            (manager, fields.iter().map(display).collect())
+        });
+        Ok(described.collect())
     }
 
     /// Every state that an object has had, oldest first; `None` where it was deleted.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::{
-    apps::v1 as apps, coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
+    apps::v1 as apps, authentication::v1 as authentication, authorization::v1 as authorization,
+    coordination::v1 as coordination, core::v1 as core, discovery::v1 as discovery,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Resource;
@@ -160,6 +161,8 @@ fn built_in() -> Vec<Kind> {
         Kind { unconditional_update: false, ..kind::<coordination::Lease>(true) },
         Kind { has_status: true, has_generation: true, ..kind::<apps::Deployment>(true) },
         Kind { has_status: true, has_generation: true, ..kind::<apps::DaemonSet>(true) },
+        kind::<authentication::TokenReview>(false),
+        kind::<authorization::SubjectAccessReview>(false),
     ]
 }
 

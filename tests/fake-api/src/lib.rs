@@ -4,7 +4,7 @@
 //! so it works under tokio's paused clock. It keeps to the semantics that
 //! controllers depend on: one revision, watches that replay, conflicts, the
 //! status subresource, server-side apply, custom resources with their schema
-//! and CEL rules, and refusals by RBAC. [`FakeApi::inject`] and
+//! and CEL rules, refusals by RBAC, and reviews of tokens and access. [`FakeApi::inject`] and
 //! [`FakeApi::run_plan`] make it go wrong the way real ones do.
 //!
 //! What it has not: strategic merge patches, dry runs, admission, discovery,
@@ -23,6 +23,7 @@ mod kinds;
 mod patch;
 mod rbac;
 mod request;
+mod review;
 mod selectors;
 mod server;
 mod service;

@@ -76,6 +76,24 @@ pub struct Rbac {
 struct Binding {
     subjects: Vec<Subject>,
     grants: Vec<Grant>,
+    paths: Vec<PathGrant>,
+}
+
+/// One verb on one non-resource URL; either may be `*`, and a URL may end in one.
+#[derive(Clone, Debug)]
+struct PathGrant {
+    path: String,
+    verb: String,
+}
+
+impl PathGrant {
+    fn covers(&self, verb: &str, path: &str) -> bool {
+        let path_matches = match self.path.strip_suffix('*') {
+            Some(start) => path.starts_with(start),
+            None => self.path == path,
+        };
+        path_matches && (self.verb == "*" || self.verb == verb)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -112,6 +130,14 @@ impl Rbac {
     #[must_use]
     pub fn allowed(&self, user: &str, request: &Attributes<'_>) -> bool {
         self.bindings.is_none() || self.grants(user).iter().any(|grant| grant.covers(request))
+    }
+
+    /// Whether `user` may do this to a non-resource URL such as `/metrics`.
+    #[must_use]
+    pub fn allowed_path(&self, user: &str, verb: &str, path: &str) -> bool {
+        let Some(bindings) = &self.bindings else { return true };
+        let own = bindings.iter().filter(|binding| binding.subjects.iter().any(|subject| subject.is(user)));
+        own.flat_map(|binding| &binding.paths).any(|grant| grant.covers(verb, path))
     }
 
     /// Everything that `user` was granted, one verb and resource each. Empty if
@@ -169,9 +195,11 @@ fn binding(object: &Value, objects: &[Value]) -> Result<Binding, String> {
         name: text(&subject["name"]),
     });
     let place = (!cluster_wide).then_some(namespace.as_str());
-    let grants =
-        role["rules"].as_array().into_iter().flatten().flat_map(|rule| grants(rule, place)).collect();
-    Ok(Binding { subjects: subjects.collect(), grants })
+    let rules = || role["rules"].as_array().into_iter().flatten();
+    let grants = rules().flat_map(|rule| grants(rule, place)).collect();
+    // They are outside of every namespace, so only a ClusterRoleBinding gives any.
+    let paths = rules().filter(|_| cluster_wide).flat_map(path_grants).collect();
+    Ok(Binding { subjects: subjects.collect(), grants, paths })
 }
 
 fn grants(rule: &Value, namespace: Option<&str>) -> Vec<Grant> {
@@ -190,6 +218,15 @@ fn grants(rule: &Value, namespace: Option<&str>) -> Vec<Grant> {
         }
     }
     grants
+}
+
+fn path_grants(rule: &Value) -> Vec<PathGrant> {
+    let verbs = texts(&rule["verbs"]);
+    let with_verbs = |path: String| {
+        let grant = move |verb: &String| PathGrant { path: path.clone(), verb: verb.clone() };
+        verbs.iter().map(grant).collect::<Vec<_>>()
+    };
+    texts(&rule["nonResourceURLs"]).into_iter().flat_map(with_verbs).collect()
 }
 
 #[cfg(test)]

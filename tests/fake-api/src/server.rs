@@ -21,6 +21,7 @@ use crate::kinds::Kinds;
 use crate::patch::Patch;
 use crate::rbac::{Attributes, Rbac};
 use crate::request::{Action, ApiRequest, Target};
+use crate::review::{self, Tokens};
 use crate::store::Store;
 use crate::watch::{Watch, WatchEntry};
 
@@ -82,6 +83,7 @@ pub(crate) struct Server {
     pub(crate) store: Store,
     pub(crate) kinds: Kinds,
     pub(crate) rbac: Rbac,
+    pub(crate) tokens: Tokens,
     pub(crate) faults: Faults,
     pub(crate) watches: BTreeMap<u64, WatchEntry>,
     pub(crate) log: Vec<RequestRecord>,
@@ -102,6 +104,7 @@ impl Server {
             store: Store::default(),
             kinds,
             rbac,
+            tokens: Tokens::default(),
             faults: Faults::default(),
             watches: BTreeMap::new(),
             log: Vec::new(),
@@ -269,6 +272,11 @@ fn carry_out(shared: Arc<Shared>, user: &str, arrival: Arrival) -> Result<Respon
             server.answered(index, Some(200), false);
             drop(guard);
             return stream(Watch::open(shared, user, target, options, metadata_only, &faults));
+        }
+        Ok(ApiRequest { target, action: Action::Create { body, .. }, .. })
+            if review::is_review(&target.kind) =>
+        {
+            review::answer(&server.tokens, &server.rbac, &target.kind, &body)
         }
         Ok(request) => {
             let stale = faults.iter().find_map(|fault| match fault {

@@ -42,7 +42,8 @@ impl Writer<'_> {
     ) -> Result<Arc<Value>, Refusal> {
         let mut object = self.new_object(target, body)?;
         if !body["metadata"]["resourceVersion"].as_str().unwrap_or_default().is_empty() {
-            return Err(Refusal::bad_request("resourceVersion should not be set on objects to be created"));
+            // The real one has no reason for it either.
+            return Err(Refusal::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         object = self.admit(&target.kind, object, None)?;
         let manager = Manager { name: manager.to_owned(), applies: false, subresource: None };
@@ -86,6 +87,13 @@ impl Writer<'_> {
             Patch::Json(patch) => json_patch(&self.stored(target)?.object, patch)?,
             Patch::Merge(patch) => merge_patch(&self.stored(target)?.object, patch),
         };
+        // What a body of the wrong type is refused for, a patch is called invalid for.
+        if let Schema::BuiltIn(decode) = &kind.schema
+            && let Err(error) = decode(&body)
+        {
+            let cause = Cause::invalid("patch", format!("Invalid value: {error}"));
+            return Err(Refusal::invalid("", "", &[cause]));
+        }
         let stored = self.stored(target)?;
         self.change(target, &stored, body, |old, new| {
             take_over(kind, old, new, &stored.owners, &updater(target, manager.unwrap_or_default()))

@@ -1,9 +1,10 @@
 //! Changes in, whole [`Resources`] out, without any I/O.
 
+use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use metallb_api::Namespace;
 use metallb_api::config::{Kind, Resources, Undecodable};
 use metallb_api::crd::{IPAddressPool, L2Advertisement};
+use metallb_api::{Namespace, Node};
 use serde_json::Value;
 
 use super::Statuses;
@@ -18,6 +19,8 @@ pub(super) enum Item {
     Advertisement(Change<L2Advertisement>),
     /// Of the Namespaces.
     Namespace(Change<Namespace>),
+    /// Of the Nodes.
+    Node(Change<Node>),
 }
 
 /// All objects as they now stand.
@@ -26,6 +29,7 @@ pub(super) struct Fold {
     pools: Table<IPAddressPool>,
     advertisements: Table<L2Advertisement>,
     namespaces: Table<Namespace>,
+    nodes: Table<Node>,
     sent: Option<Resources>,
 }
 
@@ -39,6 +43,11 @@ pub(super) fn slim_pool(mut pool: IPAddressPool) -> IPAddressPool {
 pub(super) fn slim_advertisement(mut advertisement: L2Advertisement) -> L2Advertisement {
     advertisement.metadata = slim_metadata(advertisement.metadata);
     advertisement
+}
+
+/// Nothing of a Node but its labels.
+pub(super) fn slim_node(node: &core::Node) -> Node {
+    Node { network_unavailable: false, ..Node::from(node) }
 }
 
 fn slim_metadata(metadata: ObjectMeta) -> ObjectMeta {
@@ -60,6 +69,7 @@ impl Fold {
             Item::Pool(change) => self.pools.apply(change),
             Item::Advertisement(change) => self.advertisements.apply(change),
             Item::Namespace(change) => self.namespaces.apply(change),
+            Item::Node(change) => self.nodes.apply(change),
         };
     }
 
@@ -69,6 +79,17 @@ impl Fold {
             let pinned = pool.spec.service_allocation.as_ref();
             pinned.is_some_and(|pinned| !pinned.namespace_selectors.is_empty())
         })
+    }
+
+    /// Whether an advertisement asks for Nodes by label (A29).
+    pub(super) fn needs_nodes(&self) -> bool {
+        self.advertisements.objects().any(|ad| !ad.spec.node_selectors.is_empty())
+    }
+
+    /// Whether the Nodes are known. Nothing waits for them for long: they decide
+    /// what is said of an advertisement, not what it does.
+    pub(super) fn knows_nodes(&self) -> bool {
+        self.nodes.is_listed()
     }
 
     /// Everything, if it is known whole and differs from what this gave last.
@@ -102,7 +123,9 @@ impl Fold {
         let pools = pools.cloned().map(|pool| IPAddressPool { status: None, ..pool }).collect();
         let l2_advertisements = ads.cloned().map(|ad| L2Advertisement { status: None, ..ad }).collect();
         let namespaces = self.namespaces.objects().cloned().collect();
-        Resources { pools, l2_advertisements, namespaces, undecodable }
+        let nodes =
+            (self.knows_nodes() && self.needs_nodes()).then(|| self.nodes.objects().cloned().collect());
+        Resources { pools, l2_advertisements, namespaces, nodes, undecodable }
     }
 
     /// Every status, once pools and advertisements are listed.
@@ -140,6 +163,7 @@ fn undecodable<V: Clone + PartialEq>(kind: Kind, table: &Table<V>) -> impl Itera
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
     use metallb_api::crd::{
         IPAddressPoolSpec, IPAddressPoolStatus, L2AdvertisementSpec, ServiceAllocationSpec,
     };
@@ -170,6 +194,31 @@ mod tests {
     }
 
     #[test]
+    fn w37_only_what_is_looked_at_is_kept() {
+        let ballast = "x".repeat(100_000);
+        let metadata = serde_json::json!({
+            "name": "one", "namespace": "metallb-system", "labels": { "zone": "east" }, "generation": 3,
+            "annotations": { "kubectl.kubernetes.io/last-applied-configuration": ballast },
+            "managedFields": [{ "manager": ballast, "operation": "Apply", "fieldsV1": { "f:spec": {} } }],
+        });
+        let spec = serde_json::json!({ "addresses": ["172.16.16.101-172.16.16.200"] });
+        let object = serde_json::json!({ "metadata": metadata, "spec": spec });
+        let pool = slim_pool(serde_json::from_value(object).expect("it is a pool"));
+        assert_eq!((pool.spec.addresses.len(), pool.metadata.generation), (1, Some(3)));
+        let object = serde_json::json!({ "metadata": metadata, "spec": {} });
+        let advertisement =
+            slim_advertisement(serde_json::from_value(object).expect("it is an advertisement"));
+        assert_eq!(advertisement.metadata.name.as_deref(), Some("one"));
+        let images = serde_json::json!([{ "names": [ballast], "sizeBytes": 1 }]);
+        let object = serde_json::json!({ "metadata": metadata, "status": { "images": images } });
+        let node = slim_node(&serde_json::from_value(object).expect("it is a Node"));
+        assert_eq!(node.labels["zone"], "east");
+        for kept in [format!("{pool:?}"), format!("{advertisement:?}"), format!("{node:?}")] {
+            assert!(kept.len() < 5_000 && !kept.contains(&ballast), "{} bytes are kept", kept.len());
+        }
+    }
+
+    #[test]
     fn w49_a_change_of_status_alone_is_no_input() {
         let mut fold = listed(vec![seen("pool", Ok(pool(1, 0)))]);
         assert_eq!(fold.changed().expect("everything is listed").pools.len(), 1);
@@ -189,7 +238,7 @@ mod tests {
     #[test]
     fn a18_namespaces_are_waited_for_only_if_a_pool_needs_them() {
         let mut pinned = pool(1, 0);
-        let selectors = vec![k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector::default()];
+        let selectors = vec![LabelSelector::default()];
         pinned.spec.service_allocation = Some(ServiceAllocationSpec {
             namespace_selectors: selectors,
             ..ServiceAllocationSpec::default()
@@ -199,6 +248,31 @@ mod tests {
         let namespace = Namespace { name: "default".to_owned(), labels: [].into() };
         fold.apply(Item::Namespace(Change::List(vec![seen("default", Ok(namespace))])));
         assert_eq!(fold.changed().expect("all is known").namespaces.len(), 1);
+    }
+
+    #[test]
+    fn a29_b28_of_nodes_only_labels_matter() {
+        let node = |zone: &str, heartbeat: &str| {
+            let node = serde_json::json!({
+                "metadata": { "name": "n1", "labels": { "zone": zone }, "resourceVersion": heartbeat },
+                "status": { "conditions": [{ "type": "NetworkUnavailable", "status": heartbeat }] },
+            });
+            slim_node(&serde_json::from_value(node).expect("it is a Node"))
+        };
+        let mut fold = listed(vec![seen("pool", Ok(pool(1, 0)))]);
+        assert!(fold.changed().is_some() && !fold.needs_nodes());
+        let mut advertisement = L2Advertisement::new("l2", L2AdvertisementSpec::default());
+        advertisement.spec.node_selectors = vec![LabelSelector::default()];
+        fold.apply(Item::Advertisement(Change::Applied(seen("l2", Ok(advertisement)))));
+        let resources = fold.changed().expect("it waits for no Node");
+        assert!(fold.needs_nodes() && resources.nodes.is_none());
+        fold.apply(Item::Node(Change::List(vec![seen("n1", Ok(node("east", "False")))])));
+        let nodes = fold.changed().and_then(|resources| resources.nodes).expect("they are known");
+        assert_eq!(nodes[0].labels["zone"], "east");
+        fold.apply(Item::Node(Change::Applied(seen("n1", Ok(node("east", "True"))))));
+        assert!(fold.changed().is_none(), "a heartbeat");
+        fold.apply(Item::Node(Change::Applied(seen("n1", Ok(node("west", "True"))))));
+        assert!(fold.changed().is_some(), "a label");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The rules of allocation, driven through the core's three functions.
 
+mod checklist;
 mod counters;
 mod families;
 mod keeping;

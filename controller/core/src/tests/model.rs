@@ -151,6 +151,9 @@ fn quiesce(world: &mut World) {
     while !world.on_their_way.is_empty() {
         world.land();
     }
+    while world.controller.poll_timeout().is_some() {
+        world.wait_for_timeout();
+    }
     world.tell_all();
 }
 

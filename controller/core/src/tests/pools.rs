@@ -1,12 +1,6 @@
 //! Which pool and which address in it (C33, C35 to C38, A14).
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-
-use super::world::{World, labels, lb, lb_with, lb6, namespace, pinned, pool, pool_with};
-
-fn selector(pairs: &[(&str, &str)]) -> LabelSelector {
-    LabelSelector { match_labels: Some(labels(pairs)), match_expressions: None }
-}
+use super::world::{World, labels, lb, lb_with, lb6, namespace, pinned, pool, pool_with, selector};
 
 /// What services `1`, `2`, ... get, in this order.
 fn served(world: &mut World, count: usize) -> Vec<String> {
@@ -150,7 +144,7 @@ fn w29_selectors_that_match_no_namespace_admit_nobody() {
 }
 
 #[test]
-fn h45_to_h49_h97_pinned_pools_by_priority() {
+fn h45_h97_pinned_pools_by_priority() {
     let shop = |name: &str, octet: u8, priority| {
         pinned(name, &[&format!("10.0.{octet}.1/32")], |allocation| {
             allocation.namespaces = vec!["shop".to_owned()];

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
+use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use metallb_api::annotations::Annotations;
 use metallb_api::config::{Resources, Verdict};
 use metallb_api::crd::{
@@ -30,6 +32,7 @@ pub(super) struct World {
     /// The addresses of the latest write asked for, landed or not.
     asked_for: BTreeMap<ServiceKey, Vec<IpAddr>>,
     revision: u64,
+    now: Time,
 }
 
 impl World {
@@ -57,6 +60,7 @@ impl World {
             verdicts: Vec::new(),
             asked_for: BTreeMap::new(),
             revision: 100,
+            now: Time::ZERO,
         }
     }
 
@@ -78,8 +82,17 @@ impl World {
     }
 
     pub(super) fn handle(&mut self, input: Input) {
-        self.controller.handle(Time::ZERO, input);
+        self.controller.handle(self.now, input);
         self.run();
+    }
+
+    /// Lets time pass until the controller asks for it; gives how long it took.
+    pub(super) fn wait_for_timeout(&mut self) -> Duration {
+        let at = self.controller.poll_timeout().expect("something is left to be done");
+        let waited = at.since(self.now);
+        self.now = at;
+        self.handle(Input::Timeout);
+        waited
     }
 
     pub(super) fn tell_pools(&mut self, pools: Vec<IPAddressPool>) {
@@ -169,7 +182,7 @@ impl World {
                 views.extend(self.carry_out(effect));
             }
             let Some(view) = views.pop_front() else { return };
-            self.controller.handle(Time::ZERO, Input::Service(Box::new(view)));
+            self.controller.handle(self.now, Input::Service(Box::new(view)));
         }
     }
 
@@ -303,6 +316,7 @@ pub(super) fn lb(name: &str) -> Service {
         selector: BTreeMap::new(),
         ports: vec![port("TCP", 80)],
         ingress: Vec::new(),
+        status_writer: None,
     }
 }
 
@@ -381,6 +395,10 @@ pub(super) fn pinned(
 
 pub(super) fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+pub(super) fn selector(pairs: &[(&str, &str)]) -> LabelSelector {
+    LabelSelector { match_labels: Some(labels(pairs)), match_expressions: None }
 }
 
 pub(super) fn namespace(name: &str, pairs: &[(&str, &str)]) -> Namespace {

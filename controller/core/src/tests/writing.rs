@@ -3,7 +3,7 @@
 use metallb_api::Service;
 use metallb_api::service::Ingress;
 
-use super::world::{World, carrying, key, labels, lb, lb_with, pool};
+use super::world::{World, carrying, ip, key, labels, lb, lb_with, pool};
 use crate::{Effect, Input, Notice, Settings};
 
 fn small() -> World {
@@ -127,6 +127,45 @@ fn s3_a_status_wiped_by_hand_is_restored() {
         service.annotations.allocated_from_pool = None;
     });
     assert_eq!((world.vips("s").as_str(), world.origin("s")), ("10.0.0.1", Some("a")));
+}
+
+#[test]
+fn a_second_writer_is_named_once_and_answered_ever_more_slowly() {
+    let mut world = World::new(vec![pool("a", &["10.0.0.0/30"])]);
+    world.apply(lb("s"));
+    world.reasons("s");
+    let overwrite = |world: &mut World| {
+        world.edit("s", |service| {
+            service.ingress = vec![Ingress::Ip(ip("192.0.2.1"))];
+            service.status_writer = Some("other-lb".to_owned());
+        });
+    };
+    overwrite(&mut world);
+    let [said] = <[String; 1]>::try_from(world.texts("s")).expect("it is told");
+    for fragment in ["statusOverwritten", "\"other-lb\"", "192.0.2.1", "10.0.0.0 is assigned"] {
+        assert!(said.contains(fragment), "{said}");
+    }
+    assert_eq!(world.vips("s"), "10.0.0.0", "the first time may have been a slip of a hand");
+    let mut pauses = Vec::new();
+    for _ in 0..10 {
+        overwrite(&mut world);
+        assert_eq!(world.vips("s"), "192.0.2.1", "not fought");
+        // Whatever else comes in meanwhile changes nothing.
+        world.tell_all();
+        world.tell_resources();
+        assert_eq!(world.vips("s"), "192.0.2.1");
+        pauses.push(world.wait_for_timeout().as_secs());
+        assert_eq!(world.vips("s"), "10.0.0.0");
+    }
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
+    assert_eq!(world.texts("s"), Vec::<String>::new(), "said once");
+    // A change that the user asks for is made at once, whoever else writes.
+    overwrite(&mut world);
+    world.edit("s", |service| service.annotations.load_balancer_ips = Some("10.0.0.3".to_owned()));
+    assert_eq!(world.vips("s"), "10.0.0.3");
+    let writes = world.writes;
+    world.wait_for_timeout();
+    assert_eq!((world.writes, world.controller.poll_timeout()), (writes, None), "nothing is left to be done");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Each checker must be able to fail.
 
-use smoltcp::wire::ArpOperation;
+use smoltcp::wire::{ArpOperation, NdiscNeighborFlags, NdiscRepr};
 
 use super::*;
 use crate::lab::plan;
@@ -21,11 +21,19 @@ fn node() -> NodeName {
 /// Checkers of a node that was told of the address and announces it.
 fn checkers() -> Checkers {
     let mut checkers = Checkers::default();
-    checkers.add_node(&node(), NODE, plan::mac(NODE));
-    checkers.told(&node(), BTreeSet::from([VIP.into()]));
+    checkers.add_node(&node(), [NODE]);
+    let both = BTreeSet::from([VIP.into(), plan::ipv6(VIP).into()]);
+    checkers.told(&node(), both.clone(), both);
     let service = metallb_api::ServiceKey::new("default", "nginx");
-    let candidates = vec![node()];
-    checkers.noticed(now(), &node(), &Notice::Announced { service, address: VIP.into(), candidates });
+    for address in [IpAddr::from(VIP), plan::ipv6(VIP).into()] {
+        let (service, candidates) = (service.clone(), vec![node()]);
+        checkers.noticed(
+            now(),
+            &node(),
+            &Notice::Announced { service, address, candidates },
+            Some(VIP.into()),
+        );
+    }
     checkers
 }
 
@@ -49,6 +57,22 @@ fn question() -> Vec<u8> {
     frame::arp(mac, EthernetAddress::BROADCAST, fields)
 }
 
+/// A neighbour advertisement for `target` with IPv6 source `from`.
+fn advert(from: Ipv4Addr, target: Ipv4Addr, mac: EthernetAddress, is_solicited: bool) -> Vec<u8> {
+    let answer = NdiscNeighborFlags::SOLICITED | NdiscNeighborFlags::OVERRIDE;
+    let flags = if is_solicited { answer } else { NdiscNeighborFlags::OVERRIDE };
+    let message =
+        NdiscRepr::NeighborAdvert { flags, target_addr: plan::ipv6(target), lladdr: Some(mac.into()) };
+    frame::ndp(plan::mac(NODE), plan::mac(CLIENT), plan::ipv6(from), plan::ipv6(CLIENT), message)
+}
+
+fn solicitation() -> Vec<u8> {
+    let (mac, vip) = (plan::mac(CLIENT), plan::ipv6(VIP));
+    let message = NdiscRepr::NeighborSolicit { target_addr: vip, lladdr: Some(mac.into()) };
+    let group = frame::solicited_node(vip);
+    frame::ndp(mac, frame::multicast_mac(group.into()), plan::ipv6(CLIENT), group, message)
+}
+
 fn rules(checkers: &Checkers) -> Vec<&'static str> {
     checkers.violations().iter().map(|violation| violation.rule).collect()
 }
@@ -56,38 +80,38 @@ fn rules(checkers: &Checkers) -> Vec<&'static str> {
 #[test]
 fn a_right_answer_breaks_no_rule() {
     let mut checkers = checkers();
-    checkers.heard(&node(), &question());
-    checkers.sent(now(), &node(), &answer(plan::mac(NODE), VIP), true);
-    checkers.sent(now(), &node(), &announcement(VIP), true);
-    checkers.sent(now(), &node(), &announcement(NODE), false);
+    checkers.heard(&node(), 0, &question());
+    checkers.sent(now(), &node(), 0, &answer(plan::mac(NODE), VIP), true);
+    checkers.sent(now(), &node(), 0, &announcement(VIP), true);
+    checkers.sent(now(), &node(), 0, &announcement(NODE), false);
     assert_eq!(rules(&checkers), [""; 0]);
 }
 
 #[test]
 fn s4_and_s5_an_address_that_nobody_assigned() {
     let mut checkers = checkers();
-    checkers.sent(now(), &node(), &announcement(plan::address(103)), true);
+    checkers.sent(now(), &node(), 0, &announcement(plan::address(103)), true);
     assert_eq!(rules(&checkers), ["S4", "S5"]);
 }
 
 #[test]
 fn s5_the_kernel_answers_for_an_address() {
     let mut checkers = checkers();
-    checkers.sent(now(), &node(), &announcement(VIP), false);
+    checkers.sent(now(), &node(), 0, &announcement(VIP), false);
     assert_eq!(rules(&checkers), ["S5"]);
 }
 
 #[test]
 fn s6_another_mac_or_no_announcement() {
     let mut one = checkers();
-    one.heard(&node(), &question());
-    one.sent(now(), &node(), &answer(plan::mac(CLIENT), VIP), true);
+    one.heard(&node(), 0, &question());
+    one.sent(now(), &node(), 0, &answer(plan::mac(CLIENT), VIP), true);
     assert_eq!(rules(&one), ["S6"]);
     let mut other = checkers();
     other.restarted(&node());
-    other.told(&node(), BTreeSet::from([VIP.into()]));
-    other.heard(&node(), &question());
-    other.sent(now(), &node(), &answer(plan::mac(NODE), VIP), true);
+    other.told(&node(), BTreeSet::from([VIP.into()]), BTreeSet::from([VIP.into()]));
+    other.heard(&node(), 0, &question());
+    other.sent(now(), &node(), 0, &answer(plan::mac(NODE), VIP), true);
     assert_eq!(rules(&other), ["S6"]);
 }
 
@@ -97,17 +121,27 @@ fn s6_who_announces_is_first_by_hash() {
     // For .101, wk02 comes before wk01.
     for candidates in [vec![node(), "wk02".into()], vec!["wk02".into(), node()]] {
         let service = metallb_api::ServiceKey::new("default", "nginx");
-        checkers.noticed(now(), &node(), &Notice::Announced { service, address: VIP.into(), candidates });
+        let notice = Notice::Announced { service, address: VIP.into(), candidates };
+        checkers.noticed(now(), &node(), &notice, Some(VIP.into()));
     }
     assert_eq!(rules(&checkers), ["S6", "S6"]);
 }
 
 #[test]
+fn s12_an_answer_without_an_endpoint() {
+    let mut checkers = checkers();
+    checkers.told(&node(), BTreeSet::from([VIP.into()]), BTreeSet::new());
+    checkers.heard(&node(), 0, &question());
+    checkers.sent(now(), &node(), 0, &answer(plan::mac(NODE), VIP), true);
+    assert_eq!(rules(&checkers), ["S12"]);
+}
+
+#[test]
 fn s13_more_answers_than_questions() {
     let mut checkers = checkers();
-    checkers.heard(&node(), &question());
-    checkers.sent(now(), &node(), &answer(plan::mac(NODE), VIP), true);
-    checkers.sent(now(), &node(), &answer(plan::mac(NODE), VIP), true);
+    checkers.heard(&node(), 0, &question());
+    checkers.sent(now(), &node(), 0, &answer(plan::mac(NODE), VIP), true);
+    checkers.sent(now(), &node(), 0, &answer(plan::mac(NODE), VIP), true);
     assert_eq!(rules(&checkers), ["S13"]);
 }
 
@@ -115,7 +149,7 @@ fn s13_more_answers_than_questions() {
 fn s13_announcements_beyond_their_pace() {
     let mut checkers = checkers();
     for _ in 0..201 {
-        checkers.sent(now(), &node(), &announcement(VIP), true);
+        checkers.sent(now(), &node(), 0, &announcement(VIP), true);
     }
     assert_eq!(rules(&checkers), ["S13"]);
 }
@@ -131,6 +165,35 @@ fn service(name: &str, sharing_key: Option<&str>, port: u16) -> k8s_openapi::api
         "status": {"loadBalancer": {"ingress": [{"ip": VIP}]}},
     });
     serde_json::from_value(value).expect("a whole Service")
+}
+
+#[test]
+fn neighbour_discovery_is_held_to_the_same_rules() {
+    let (mac, other) = (plan::mac(NODE), plan::mac(CLIENT));
+    let foreign = plan::address(103);
+    for (what, frame, by_speaker, expected) in [
+        ("a right answer", advert(VIP, VIP, mac, true), true, vec![]),
+        ("an announcement", advert(VIP, VIP, mac, false), true, vec![]),
+        ("the kernel answers for its own", advert(NODE, NODE, mac, true), false, vec![]),
+        ("the kernel answers for an address", advert(NODE, VIP, mac, true), false, vec!["S5"]),
+        ("an address that nobody assigned", advert(foreign, foreign, mac, false), true, vec!["S4", "S5"]),
+        ("an answer for it", advert(VIP, foreign, mac, true), true, vec!["S4", "S6", "S5"]),
+        ("sent from a foreign address", advert(foreign, VIP, mac, true), true, vec!["S5"]),
+        ("another MAC", advert(VIP, VIP, other, true), true, vec!["S6"]),
+    ] {
+        let mut checkers = checkers();
+        checkers.heard(&node(), 0, &solicitation());
+        checkers.sent(now(), &node(), 0, &frame, by_speaker);
+        assert_eq!(rules(&checkers), expected, "{what}");
+    }
+    let mut unasked = checkers();
+    unasked.sent(now(), &node(), 0, &advert(VIP, VIP, mac, true), true);
+    assert_eq!(rules(&unasked), ["S13"]);
+    let mut broken = checkers();
+    let mut frame = advert(VIP, VIP, mac, true);
+    frame[70] ^= 1;
+    broken.sent(now(), &node(), 0, &frame, true);
+    assert_eq!(rules(&broken), ["S5"], "a wrong checksum");
 }
 
 #[test]

@@ -6,18 +6,18 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use controller_core::{Effect, Notice as ControllerNotice};
-use metallb_api::{NodeName, Time};
+use metallb_api::{NodeName, ServiceKey, Time};
 use smoltcp::wire::EthernetAddress;
 use speaker_core::Notice;
 
-use super::World;
+use super::{Told, World};
 use crate::lab::arp::{Arp, Role};
 use crate::lab::client::Noticed;
 use crate::lab::clock::millis;
 use crate::lab::cluster::Written;
 use crate::lab::controllers;
 use crate::lab::node;
-use crate::lab::objects::{Key, Kind};
+use crate::lab::objects::{Key, Kind, Object};
 use crate::lab::order;
 use crate::lab::timeline::{Message, TableChange, Tone};
 use crate::lab::view;
@@ -48,8 +48,12 @@ impl World {
             node::Deed::Notice(notice) => self.speaker_noticed(index, &notice),
             node::Deed::Event { service, reason, message } => {
                 let name = self.nodes[index].name().to_string();
+                self.events.push(Told::new(self.now, &name, &service, reason.as_str(), &message));
                 let what = format!("Event {} on {service}: {message}", reason.as_str());
                 self.log(&name, Tone::Faint, what);
+            }
+            node::Deed::L2Status { name, change } => {
+                self.cluster.write_l2_status(self.now, &name, &change);
             }
             node::Deed::Exit => {
                 let name = self.nodes[index].name().clone();
@@ -62,7 +66,11 @@ impl World {
 
     fn speaker_noticed(&mut self, index: usize, notice: &Notice) {
         let node = self.nodes[index].name().clone();
-        self.checkers.noticed(self.now, &node, notice);
+        let elector = match notice {
+            Notice::Announced { service, .. } => self.elector(index, service),
+            _ => None,
+        };
+        self.checkers.noticed(self.now, &node, notice, elector);
         if let Notice::Announced { address, .. } = notice
             && Some(*address) == self.address.map(IpAddr::V4)
             && self.owners.last().is_none_or(|(_, last)| *last != index)
@@ -104,6 +112,22 @@ impl World {
             Notice::Gratuitous { .. } => return,
         };
         self.log(node.as_str(), tone, what);
+    }
+
+    /// The address by whose hashes a Service's owner is found (D21), as the
+    /// node was told of it; `None` if preferences may decide (D22).
+    fn elector(&self, index: usize, service: &ServiceKey) -> Option<IpAddr> {
+        let view = self.cluster.view(self.nodes[index].watch()?)?;
+        let prefers = |object: &Object| match object {
+            Object::Advertisement(ad) => !ad.spec.preferred_node_selectors.is_empty(),
+            _ => false,
+        };
+        if view.objects(Kind::L2Advertisement).any(prefers) {
+            return None;
+        }
+        let (namespace, name) = (service.namespace().to_owned(), service.name().to_owned());
+        let object = view.get(&Key { kind: Kind::Service, namespace, name })?;
+        view::service(object)?.ingress_ips().next()
     }
 
     /// One line for what a speaker sent at one moment.
@@ -263,6 +287,7 @@ impl World {
         match deed {
             controllers::Deed::Notice(notice) => self.controller_noticed(&notice),
             controllers::Deed::Event { service, reason, message } => {
+                self.events.push(Told::new(self.now, "controller", &service, reason.as_str(), &message));
                 let what = format!("Event {} on {service}: {message}", reason.as_str());
                 self.log("controller", Tone::Faint, what);
             }

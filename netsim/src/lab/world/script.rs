@@ -7,7 +7,7 @@ use super::narrate::colons;
 use super::{Event, World};
 use crate::lab::clock;
 use crate::lab::controllers::ControllerProcess;
-use crate::lab::objects::Object;
+use crate::lab::objects::{Kind, Object};
 use crate::lab::scenario::{Action, Cut, Target};
 use crate::lab::timeline::{Message, Tone};
 use crate::lab::watch::Watch;
@@ -38,7 +38,7 @@ impl World {
         self.log(&name, Tone::Plain, format!("boots: {address} at {mac}, speaker starts"));
     }
 
-    fn perform(&mut self, action: Action) {
+    pub(super) fn perform(&mut self, action: Action) {
         let target = action.target().cloned();
         match target {
             None => self.perform_on_cluster(action),
@@ -99,16 +99,22 @@ impl World {
     }
 
     fn change_node(&mut self, action: &Action, index: usize) {
-        let (now, port) = (self.now, self.node_ports[index]);
+        let (now, ports) = (self.now, self.node_ports[index].clone());
+        // What is said of "its cable" is the first one.
+        let port = ports[0];
         let name = self.nodes[index].name().clone();
         match action {
             Action::PowerOff(_) => {
                 self.nodes[index].power_off(&mut self.cluster);
                 self.checkers.restarted(&name);
-                self.switch.set_port_up(clock::instant(now), port, false);
+                for port in ports {
+                    self.switch.set_port_up(clock::instant(now), port, false);
+                }
             }
             Action::PowerOn(_) => {
-                self.switch.set_port_up(clock::instant(now), port, true);
+                for port in ports {
+                    self.switch.set_port_up(clock::instant(now), port, true);
+                }
                 self.power_on(index);
             }
             Action::Crash(_) => {
@@ -121,11 +127,11 @@ impl World {
             Action::Thaw(_) => self.nodes[index].thaw(now, &self.cluster),
             Action::LinkDown(_) => {
                 self.switch.set_port_up(clock::instant(now), port, false);
-                self.nodes[index].set_carrier(now, false);
+                self.nodes[index].set_carrier(now, 0, false);
             }
             Action::LinkUp(_) => {
                 self.switch.set_port_up(clock::instant(now), port, true);
-                self.nodes[index].set_carrier(now, true);
+                self.nodes[index].set_carrier(now, 0, true);
             }
             Action::CutCable(_, cut) => {
                 let wire = self.switch.wire_mut(port);
@@ -180,6 +186,9 @@ impl World {
                 }
             }
             Action::Delete(key) => {
+                if !matches!(key.kind, Kind::Service | Kind::EndpointSlice | Kind::Node | Kind::Pod) {
+                    self.checkers.config_changed();
+                }
                 let existed = self.cluster.delete(self.now, &key);
                 self.log(
                     "api",
@@ -252,9 +261,9 @@ impl World {
             _ => {
                 let store = self.cluster.store();
                 let mut view = crate::lab::view::View::default();
-                let pods = store.list(crate::lab::objects::Kind::Pod, store.revision());
+                let pods = store.list(Kind::Pod, store.revision());
                 let pods: Vec<(_, Object)> = pods.map(|(key, pod)| (key.clone(), pod.clone())).collect();
-                view.replace(crate::lab::objects::Kind::Pod, pods);
+                view.replace(Kind::Pod, pods);
                 self.stranger.intrude(self.now, &mut self.cluster, view.peers());
                 self.log("stranger", Tone::Bad, "starts a speaker with another key, and knows the peers");
             }

@@ -19,8 +19,6 @@ use crate::lab::view;
 const BOOT_SPREAD: Duration = Duration::from_millis(300);
 /// The controller starts within this time.
 const CONTROLLER_SPREAD: Duration = Duration::from_millis(100);
-/// The namespace of everything that is ours.
-const NAMESPACE: &str = "metallb-system";
 
 /// Why a run cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +71,12 @@ impl Workload {
         Ok(workload)
     }
 
+    /// What a cluster of `nodes` nodes has anyway.
+    #[must_use]
+    pub fn bare(nodes: u8) -> Self {
+        Self { config: (0..nodes).flat_map(node_objects).collect(), ..Self::default() }
+    }
+
     /// The Service that clients ask: the first that wants to be balanced.
     #[must_use]
     pub fn first_service(&self) -> Option<ServiceKey> {
@@ -82,32 +86,37 @@ impl Workload {
 }
 
 /// A Node and the Pod of its speaker.
-fn node_objects(index: u8) -> Vec<Object> {
+fn node_objects(index: u8) -> [Object; 2] {
     let (name, address) = (plan::node_name(index), plan::node_address(index).to_string());
     let node = json!({
         "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
         "status": {"addresses": [{"type": "InternalIP", "address": address}]},
     });
+    let node = Object::from_json(Kind::Node, node).expect("this literal is a whole Node");
+    [node, speaker_pod(index)]
+}
+
+/// The Pod of a node's speaker.
+pub(super) fn speaker_pod(index: u8) -> Object {
+    let (name, address) = (plan::node_name(index), plan::node_address(index).to_string());
     let pod = json!({
         "metadata": {
             "name": format!("speaker-{name}"),
-            "namespace": NAMESPACE,
+            "namespace": plan::NAMESPACE,
             "labels": {"app": "metallb", "component": "speaker"},
         },
         "spec": {"nodeName": name, "containers": [], "hostNetwork": true},
         "status": {"podIP": address},
     });
-    let objects = [(Kind::Node, node), (Kind::Pod, pod)];
-    let read = |(kind, value)| Object::from_json(kind, value).expect("these literals are whole objects");
-    objects.into_iter().map(read).collect()
+    Object::from_json(Kind::Pod, pod).expect("this literal is a whole Pod")
 }
 
-/// An EndpointSlice with one ready endpoint on every node.
-fn endpoints(service: &ServiceKey, nodes: u8) -> Object {
-    let endpoint = |index| {
+/// An EndpointSlice with one ready endpoint on each of these nodes.
+pub(super) fn endpoints(service: &ServiceKey, nodes: impl Iterator<Item = String>) -> Object {
+    let endpoint = |(index, node): (usize, String)| {
         json!({
             "addresses": [format!("10.244.{index}.10")],
-            "nodeName": plan::node_name(index),
+            "nodeName": node,
             "conditions": {"ready": true, "serving": true, "terminating": false},
         })
     };
@@ -118,7 +127,7 @@ fn endpoints(service: &ServiceKey, nodes: u8) -> Object {
             "labels": {"kubernetes.io/service-name": service.name()},
         },
         "addressType": "IPv4",
-        "endpoints": (0..nodes).map(endpoint).collect::<Vec<_>>(),
+        "endpoints": nodes.enumerate().map(endpoint).collect::<Vec<_>>(),
     });
     Object::from_json(Kind::EndpointSlice, value).expect("this literal is a whole EndpointSlice")
 }
@@ -127,13 +136,13 @@ impl World {
     /// Applies the configuration and writes the script.
     pub(super) fn prepare(&mut self) {
         for node in &self.nodes {
-            self.checkers.add_node(node.name(), node.address(), node.mac());
+            self.checkers.add_node(node.name(), node.nics().iter().map(|(_, address)| *address));
         }
         for object in std::mem::take(&mut self.workload.config) {
             self.describe_config(&object);
             self.cluster.apply(self.now, object);
         }
-        for namespace in ["default", NAMESPACE] {
+        for namespace in ["default", plan::NAMESPACE] {
             let value = json!({"metadata": {"name": namespace}});
             let object = Object::from_json(Kind::Namespace, value).expect("this literal is a Namespace");
             if self.cluster.store().get(&object.key()).is_none() {
@@ -200,12 +209,15 @@ impl World {
                     format!("Service {} created: LoadBalancer, {}{origin}", service.key, ports.join(" "));
                 self.log("api", Tone::Plain, what);
             }
-            let slice = endpoints(&service.key, nodes);
+            let slice = endpoints(&service.key, (0..nodes).map(plan::node_name));
             if self.cluster.store().get(&slice.key()).is_none() {
                 self.cluster.apply(self.now, slice);
             }
         } else {
             self.describe_config(&object);
+        }
+        if matches!(object, Object::Pool(_) | Object::Advertisement(_) | Object::Namespace(_)) {
+            self.checkers.config_changed();
         }
         self.cluster.apply(self.now, object);
         self.checkers.cause(self.now);

@@ -1,22 +1,75 @@
 //! What hangs on the switch beside the nodes, and by what wires.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use smoltcp::wire::IpCidr;
+use smoltcp::wire::{EthernetAddress, IpCidr};
 
+use super::{Seat, Wired};
 use crate::lab::client::{Client, Pace};
-use crate::lab::plan;
+use crate::lab::node::Node;
+use crate::lab::plan::{self, Lan};
 use crate::lab::random::Seed;
 use crate::lab::scenario::{ClientKind, Link, Scenario};
+use crate::lab::tester::Tester;
 use crate::net::faults::{Chance, Faults};
 use crate::net::host::{Host, HostSettings};
+use crate::net::switch::{PortId, Switch};
 
 /// How often the router asks the first address, beside the clients.
 const ROUTER_PACE: Pace = Pace { ask: Duration::from_millis(250), fetch: Duration::ZERO };
 
+/// A switch whose ports are being wired.
+#[derive(Debug)]
+pub(super) struct Cabling {
+    faults: Faults,
+    pub(super) switch: Switch,
+    /// By port number.
+    pub(super) wired: Vec<Wired>,
+    pub(super) ports_by_mac: BTreeMap<EthernetAddress, PortId>,
+}
+
+impl Cabling {
+    /// A switch without ports.
+    pub(super) fn new(link: Link, seed: Seed) -> Self {
+        let switch = Switch::new(seed.word("switch"));
+        Self { faults: faults(link), switch, wired: Vec::new(), ports_by_mac: BTreeMap::new() }
+    }
+
+    /// Wires the NIC of the station that has this address.
+    pub(super) fn plug(&mut self, name: &str, seat: Seat, lan: Lan, address: Ipv4Addr) -> PortId {
+        let port = self.switch.add_port(name, self.faults);
+        self.switch.set_vlan(port, lan.vlan());
+        self.wired.push(Wired { seat, is_apart: false });
+        self.ports_by_mac.insert(plan::mac(address), port);
+        port
+    }
+
+    /// Wires every NIC of every node.
+    pub(super) fn plug_nodes(&mut self, nodes: &[Node]) -> Vec<Vec<PortId>> {
+        let mut ports = Vec::new();
+        for (index, node) in nodes.iter().enumerate() {
+            let nics = node.nics().iter().enumerate();
+            let nics = nics
+                .map(|(nic, (lan, at))| self.plug(&node.nic_name(nic), Seat::Node(index, nic), *lan, *at));
+            ports.push(nics.collect());
+        }
+        ports
+    }
+
+    /// Wires the testers.
+    pub(super) fn plug_testers(&mut self, testers: &[Tester]) -> Vec<PortId> {
+        let plugs = testers.iter().map(Tester::lan).enumerate().map(|(index, lan)| {
+            let name = format!("tester/{}", lan.interface());
+            self.plug(&name, Seat::Tester(index), lan, plan::tester_address(lan))
+        });
+        plugs.collect()
+    }
+}
+
 /// What every wire does to frames.
-pub(super) fn faults(link: Link) -> Faults {
+fn faults(link: Link) -> Faults {
     let micros = |duration: Duration| {
         smoltcp::time::Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
     };
@@ -25,6 +78,19 @@ pub(super) fn faults(link: Link) -> Faults {
         loss: Chance::ratio(link.loss, 10_000),
         ..Faults::delay(micros(link.delay))
     }
+}
+
+/// The nodes of a scenario.
+pub(super) fn nodes(scenario: &Scenario, seed: Seed, secret: &[u8]) -> Vec<Node> {
+    let node = |index| {
+        let node = Node::new(&plan::node_name(index), plan::node_address(index), seed, secret);
+        if scenario.has_second_lan {
+            node.with_second_nic(plan::node_address_on(Lan::Second, index))
+        } else {
+            node
+        }
+    };
+    (0..scenario.nodes).map(node).collect()
 }
 
 /// The clients of a scenario, and the router behind them.

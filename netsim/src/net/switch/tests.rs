@@ -58,6 +58,21 @@ fn floods_until_it_has_learned() {
 }
 
 #[test]
+fn vlans_hear_nothing_of_each_other() {
+    let (mut switch, [a, b, c]) = three_ports();
+    switch.set_vlan(a, 2);
+    switch.set_vlan(b, 2);
+    switch.send(at(0), a, frame(mac(1), ALL, 1));
+    assert_eq!(drain(&mut switch), [(at(100), 1, 1)], "broadcast stays in its VLAN");
+    switch.send(at(1000), c, frame(mac(3), ALL, 2));
+    switch.send(at(2000), c, frame(mac(3), mac(1), 3));
+    switch.send(at(3000), a, frame(mac(1), mac(3), 4));
+    assert_eq!(drain(&mut switch), [], "and so does what is for a known station of another");
+    switch.send(at(4000), b, frame(mac(2), mac(1), 5));
+    assert_eq!(drain(&mut switch), [(at(4100), 0, 5)]);
+}
+
+#[test]
 fn never_sends_back_where_a_frame_came_from() {
     let (mut switch, [a, ..]) = three_ports();
     switch.send(at(0), a, frame(mac(1), ALL, 1));

@@ -1,6 +1,8 @@
 //! Tests of who may announce (D4 to D15, D41).
 
 use super::*;
+use crate::interface::{Interface, InterfaceId, MacAddr};
+use crate::reach::Reach;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use metallb_api::annotations::{ALLOW_SHARED_IP, Annotations, DEPRECATED_PREFIX};
 use metallb_api::config::{Pool, PoolSelection, Preference, SetAside};
@@ -42,6 +44,7 @@ fn service(ips: &[&str]) -> Service {
         selector: BTreeMap::new(),
         ports: Vec::new(),
         ingress: ips.iter().map(entry).collect(),
+        status_writer: None,
     }
 }
 
@@ -94,7 +97,7 @@ fn serving(nodes: &[&str]) -> Endpoints {
 }
 
 fn reason(service: &Service, config: &Config) -> Result<(), WithdrawReason> {
-    check(service, None, &serving(&["wk01"]), config, Some(&node("wk01"))).map(|_| ())
+    judge(service, None, &serving(&["wk01"]), config, Some(&node("wk01"))).map(|_| ())
 }
 
 #[test]
@@ -116,10 +119,10 @@ fn d4_d6_reasons_in_their_order() {
     for (what, service, expected) in table {
         assert_eq!(reason(&service, &all), expected, "{what}");
     }
-    let nowhere = check(&good(), None, &Endpoints::default(), &all, Some(&node("wk01")));
+    let nowhere = judge(&good(), None, &Endpoints::default(), &all, Some(&node("wk01")));
     assert_eq!(nowhere, Err(WithdrawReason::NotOwner), "D6b");
     let unnamed = Endpoints { any: true, nodes: BTreeSet::new() };
-    assert!(check(&good(), None, &unnamed, &all, Some(&node("wk01"))).is_ok(), "D30 without nodeName");
+    assert!(judge(&good(), None, &unnamed, &all, Some(&node("wk01"))).is_ok(), "D30 without nodeName");
 }
 
 #[test]
@@ -134,7 +137,7 @@ fn c2_load_balancer_class() {
     ] {
         let service =
             Service { load_balancer_class: class.map(str::to_owned), ..service(&["172.16.16.101"]) };
-        let found = check(&service, flag, &serving(&["wk01"]), &all, Some(&node("wk01")));
+        let found = judge(&service, flag, &serving(&["wk01"]), &all, Some(&node("wk01")));
         assert_eq!(found.is_ok(), handled, "{flag:?} {class:?}");
     }
 }
@@ -187,7 +190,7 @@ fn d8_h117_an_advertisement_must_cover_this_node() {
     assert_eq!(reason(&web, &config(vec![other_pool])), unmatched);
     assert_eq!(reason(&web, &config(vec![elsewhere, advertisement("here")])), Ok(()));
     let all = config(vec![advertisement("all")]);
-    let unknown = check(&web, None, &serving(&[]), &all, None).map(|_| ());
+    let unknown = judge(&web, None, &serving(&[]), &all, None).map(|_| ());
     assert_eq!(unknown, unmatched, "a node that Kubernetes does not know announces nothing");
 }
 
@@ -209,9 +212,34 @@ fn d41_h118_interfaces() {
     ] {
         let config = config(advertisements);
         let web = service(&["172.16.16.101"]);
-        let found = check(&web, None, &serving(&["wk01"]), &config, Some(&node("wk01")));
+        let found = judge(&web, None, &serving(&["wk01"]), &config, Some(&node("wk01")));
         assert_eq!(found.map(|eligible| eligible.interfaces), Ok(expected));
     }
+}
+
+/// Checks where no subnet is known.
+fn judge(
+    service: &Service,
+    class: Option<&str>,
+    endpoints: &Endpoints,
+    config: &Config,
+    own: Option<&Node>,
+) -> Result<Eligible, WithdrawReason> {
+    check(service, class, endpoints, config, &BTreeSet::new(), own)
+}
+
+static UNKNOWN: Reaches = Reaches::new();
+
+fn everybody<'a>(nodes: &'a BTreeMap<NodeName, Node>, reaches: &'a Reaches) -> Electorate<'a> {
+    Electorate { nodes, alive: None, reaches, ignore_exclude_label: false }
+}
+
+fn every(config: &Config) -> Matching {
+    Matching { advertisements: (0..config.advertisements.len()).collect(), places: Vec::new() }
+}
+
+fn elected(electorate: Electorate<'_>, matching: &Matching, config: &Config) -> Vec<Candidate> {
+    candidates(&prospects(electorate, matching, config), None)
 }
 
 fn names(candidates: &[Candidate]) -> Vec<(&str, u64)> {
@@ -245,9 +273,9 @@ fn d10_to_d13_h110_h114_candidates() {
     for (what, advertisements, second, alive, ignore_exclude_label, expected) in table {
         let config = config(advertisements);
         let nodes = nodes(vec![node("wk01"), second]);
-        let electorate = Electorate { nodes: &nodes, alive, ignore_exclude_label };
-        let matching: Matching = (0..config.advertisements.len()).collect();
-        let found = candidates(electorate, &matching, &config);
+        let electorate = Electorate { nodes: &nodes, alive, reaches: &UNKNOWN, ignore_exclude_label };
+        let matching = every(&config);
+        let found = elected(electorate, &matching, &config);
         let found: Vec<&str> = names(&found).into_iter().map(|(name, _)| name).collect();
         assert_eq!(found, expected, "{what}");
     }
@@ -260,11 +288,11 @@ fn d13_only_advertisements_that_match_the_service_count() {
     let own = Advertisement { node_selectors: vec![selecting(&[("name", "wk01")])], ..advertisement("b") };
     let config = config(vec![other, own]);
     let web = service(&["172.16.16.101"]);
-    let found = check(&web, None, &serving(&[]), &config, Some(&node("wk01"))).expect("it matches b");
-    assert_eq!(found.matching, [1]);
+    let found = judge(&web, None, &serving(&[]), &config, Some(&node("wk01"))).expect("it matches b");
+    assert_eq!(found.matching.advertisements, [1]);
     let nodes = nodes(vec![node("wk01"), node("wk02")]);
-    let electorate = Electorate { nodes: &nodes, alive: None, ignore_exclude_label: false };
-    assert_eq!(names(&candidates(electorate, &found.matching, &config)), [("wk01", 0)]);
+    let electorate = everybody(&nodes, &UNKNOWN);
+    assert_eq!(names(&elected(electorate, &found.matching, &config)), [("wk01", 0)]);
 }
 
 #[test]
@@ -272,10 +300,10 @@ fn d14_local_keeps_the_nodes_with_endpoints() {
     let all = config(vec![advertisement("all")]);
     let local = Service { traffic_policy: TrafficPolicy::Local, ..service(&["172.16.16.101"]) };
     let own = node("wk01");
-    let found = check(&local, None, &serving(&["wk02"]), &all, Some(&own)).expect("somebody can serve");
+    let found = judge(&local, None, &serving(&["wk02"]), &all, Some(&own)).expect("somebody can serve");
     assert_eq!(found.only_on, Some(["wk02".into()].into()));
     let cluster = service(&["172.16.16.101"]);
-    let found = check(&cluster, None, &serving(&["wk02"]), &all, Some(&own)).expect("somebody can serve");
+    let found = judge(&cluster, None, &serving(&["wk02"]), &all, Some(&own)).expect("somebody can serve");
     assert_eq!(found.only_on, None);
 }
 
@@ -309,8 +337,136 @@ fn d22_h120_scores() {
     ] {
         let config = config(advertisements);
         let nodes = nodes(vec![node("wk01"), node("wk02")]);
-        let electorate = Electorate { nodes: &nodes, alive: None, ignore_exclude_label: false };
-        let matching: Matching = (0..config.advertisements.len()).collect();
-        assert_eq!(names(&candidates(electorate, &matching, &config)), expected, "{what}");
+        let electorate = everybody(&nodes, &UNKNOWN);
+        let matching = every(&config);
+        assert_eq!(names(&elected(electorate, &matching, &config)), expected, "{what}");
+    }
+}
+
+/// What is known of a node: interfaces with their subnets. `!` before a name is
+/// an interface that cannot broadcast.
+fn reach(links: &[(&str, &[&str])]) -> Reach {
+    let interface = |(name, subnets): &(&str, &[&str])| Interface {
+        id: InterfaceId(1),
+        name: name.trim_start_matches('!').to_owned(),
+        mac: Some(MacAddr([2, 0, 0, 0, 0, 1])),
+        addresses: subnets.iter().map(|subnet| address_in(subnet)).collect(),
+        is_up: true,
+        has_carrier: true,
+        can_broadcast: !name.starts_with('!'),
+        no_arp: false,
+        has_master: false,
+    };
+    let interfaces: Vec<Interface> = links.iter().map(interface).collect();
+    Reach::of(&interfaces, &["eth0", "eth1"].into())
+}
+
+fn address_in(text: &str) -> (IpAddr, u8) {
+    let (address, prefix) = text.split_once('/').expect("with its prefix length");
+    (address.parse().expect("an address"), prefix.parse().expect("a length"))
+}
+
+/// Who is a candidate of three nodes, of which this is known, under advertisements
+/// that name these interfaces.
+fn reached(
+    known: &[Option<Reach>],
+    named: &[&str],
+    addresses: &[&str],
+    local: Option<&[&str]>,
+) -> Vec<String> {
+    let nodes = nodes(vec![node("wk01"), node("wk02"), node("wk03")]);
+    let reaches: Reaches =
+        nodes.keys().zip(known).filter_map(|(name, reach)| Some((name.clone(), reach.clone()?))).collect();
+    let interfaces = named.iter().map(|name| (*name).to_owned()).collect();
+    let config = config(vec![Advertisement { interfaces, ..advertisement("l2") }]);
+    let ranges: Vec<AddressRange> =
+        ["172.16.0.0/16", "fd00::/16"].iter().map(|range| range.parse().expect("a range")).collect();
+    let subnets = crate::reach::subnets_of(&reaches, ranges.iter());
+    let places = addresses.iter().map(|text| Place::of(text.parse().expect("an address"), &subnets));
+    let matching = Matching { advertisements: vec![0], places: places.collect() };
+    let only_on = local.map(|nodes| nodes.iter().map(|name| NodeName::from(*name)).collect());
+    let found = candidates(&prospects(everybody(&nodes, &reaches), &matching, &config), only_on.as_ref());
+    found.iter().map(|one| one.node.to_string()).collect()
+}
+
+const ALL: [&str; 3] = ["wk01", "wk02", "wk03"];
+const VIP: &[&str] = &["172.16.16.101"];
+const LAN: &[&str] = &["172.16.16.11/24"];
+const OTHER_LAN: &[&str] = &["10.1.0.11/24"];
+
+#[test]
+fn w13_who_has_no_usable_interface_is_no_candidate() {
+    let eth0 = || Some(reach(&[("eth0", LAN)]));
+    let nothing = || Some(Reach::default());
+    let bare = |name: &str| Some(reach(&[(name, &[])]));
+    let cut = |links| Some(Reach { cut: true, ..reach(links) });
+    for (what, known, named, expected) in [
+        ("nothing is known", [None, None, None], &[][..], &ALL[..]),
+        ("all are alike", [eth0(), eth0(), eth0()], &[], &ALL),
+        ("a: lacks the named one", [eth0(), bare("eth1"), eth0()], &["eth0"], &["wk01", "wk03"]),
+        ("a: has one of two named", [eth0(), bare("eth1"), None], &["eth0", "eth1"], &ALL),
+        ("a: unknown stays", [eth0(), None, nothing()], &["eth0"], &["wk01", "wk02"]),
+        ("a: only ignorance is left", [nothing(), None, nothing()], &["eth0"], &["wk02"]),
+        ("a: told in part", [eth0(), cut(&[]), cut(&[("eth1", &[])])], &["eth0"], &["wk01", "wk03"]),
+        ("a: nobody has it", [bare("eth1"), nothing(), nothing()], &["eth0"], &ALL),
+        ("b: no interface at all", [eth0(), nothing(), eth0()], &[], &["wk01", "wk03"]),
+        ("b: no Ethernet for ARP", [eth0(), bare("!eth0"), None], &[], &["wk01", "wk03"]),
+        ("b: nobody has any", [nothing(), nothing(), nothing()], &[], &ALL),
+    ] {
+        // Where nobody is on the segment, nothing but a and b is asked.
+        let elsewhere = &["172.16.99.1"];
+        assert_eq!(reached(&known, named, elsewhere, None), expected, "{what}");
+    }
+}
+
+#[test]
+fn w13_who_is_not_on_the_segment_makes_way_for_who_is() {
+    let eth0 = |subnets| Some(reach(&[("eth0", subnets)]));
+    let both = || Some(reach(&[("eth0", OTHER_LAN), ("eth1", LAN)]));
+    let cut = || Some(Reach { cut: true, ..reach(&[("eth0", OTHER_LAN)]) });
+    let dual: &[&str] = &["172.16.16.101", "fd00:16::1"];
+    let v6_only: &[&str] = &["fd00:16::11/64"];
+    let both_families: &[&str] = &["172.16.16.11/24", "fd00:16::11/64"];
+    for (what, known, named, addresses, expected) in [
+        ("two of three", [eth0(LAN), eth0(OTHER_LAN), eth0(LAN)], &[][..], VIP, &["wk01", "wk03"][..]),
+        ("nobody: routed addresses", [eth0(OTHER_LAN), eth0(OTHER_LAN), eth0(&[])], &[], VIP, &ALL),
+        ("unknown stays", [eth0(LAN), None, eth0(OTHER_LAN)], &[], VIP, &["wk01", "wk02"]),
+        ("told in part stays", [eth0(LAN), cut(), eth0(OTHER_LAN)], &[], VIP, &["wk01", "wk02"]),
+        ("nobody is known to be", [None, cut(), eth0(OTHER_LAN)], &[], VIP, &ALL),
+        ("not the named one is", [both(), eth0(OTHER_LAN), eth0(LAN)], &["eth0"], VIP, &["wk03"]),
+        ("the named one is", [both(), eth0(LAN), eth0(LAN)], &["eth1"], VIP, &["wk01"]),
+        (
+            "one of the named is",
+            [both(), eth0(OTHER_LAN), eth0(LAN)],
+            &["eth0", "eth1"],
+            VIP,
+            &["wk01", "wk03"],
+        ),
+        ("a wider subnet is", [eth0(&["172.16.0.1/16"]), eth0(LAN), eth0(&[])], &[], VIP, &["wk01", "wk02"]),
+        (
+            "a single address is none",
+            [eth0(&["172.16.16.101/32"]), eth0(LAN), eth0(&[])],
+            &[],
+            VIP,
+            &["wk02"],
+        ),
+        ("the other family", [eth0(v6_only), eth0(LAN), eth0(LAN)], &[], VIP, &["wk02", "wk03"]),
+        ("both addresses", [eth0(LAN), eth0(both_families), eth0(v6_only)], &[], dual, &["wk02"]),
+        ("the first address goes first", [eth0(LAN), eth0(OTHER_LAN), eth0(v6_only)], &[], dual, &["wk01"]),
+    ] {
+        assert_eq!(reached(&known, named, addresses, None), expected, "{what}");
+    }
+}
+
+#[test]
+fn w13_d14_only_who_could_be_a_candidate_otherwise_counts() {
+    let (on, off) = (|| Some(reach(&[("eth0", LAN)])), || Some(reach(&[("eth0", OTHER_LAN)])));
+    for (known, local, expected) in [
+        ([on(), off(), off()], &["wk02", "wk03"][..], &["wk02", "wk03"][..]),
+        ([on(), off(), off()], &["wk01", "wk03"], &["wk01"]),
+        ([on(), Some(Reach::default()), off()], &["wk02"], &["wk02"]),
+        ([on(), Some(Reach::default()), off()], &["wk02", "wk03"], &["wk03"]),
+    ] {
+        assert_eq!(reached(&known, &[], VIP, Some(local)), expected, "{local:?}");
     }
 }

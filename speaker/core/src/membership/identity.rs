@@ -42,8 +42,7 @@ pub(crate) enum IdentityError {
 impl Identity {
     /// The first identity of `name` in its life `boot`, reached at `address`.
     pub(crate) fn new(name: Arc<str>, boot: u64, address: SocketAddr) -> Result<Self, IdentityError> {
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-        if name.is_empty() || name.len() > NodeName::MAX_LEN || !name.bytes().all(legal) {
+        if !Self::is_legal_name(&name) {
             return Err(IdentityError::Name);
         }
         if boot > MAX_BOOT {
@@ -54,6 +53,12 @@ impl Identity {
             return Err(IdentityError::Address);
         }
         Ok(Self { name, boot, renewals: 0, address })
+    }
+
+    /// Whether a node can be called `name`.
+    pub(crate) fn is_legal_name(name: &str) -> bool {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        !name.is_empty() && name.len() <= NodeName::MAX_LEN && name.bytes().all(legal)
     }
 
     /// The node's name.

@@ -1,6 +1,7 @@
 //! Clusters of member lists in virtual time, over a network that loses datagrams.
 
 use super::*;
+use crate::reach::Link;
 use rand::RngExt;
 use sha2::{Digest, Sha256};
 
@@ -39,6 +40,12 @@ fn settings(node: usize, boot_id: u64, seed: u64) -> Settings {
     }
 }
 
+/// What the node can announce on: one interface, called after the node.
+fn reach_of(node: usize) -> Reach {
+    let links = [(format!("eth{node}"), Link::default())].into();
+    Reach { any: (true, true), cut: false, links }
+}
+
 impl Net {
     /// A cluster whose nodes all know each other's Pods, and nothing else.
     fn new(size: usize, loss: f64, seed: u64) -> Self {
@@ -64,6 +71,7 @@ impl Net {
         let peers: Vec<Peer> = (0..self.nodes.len())
             .map(|peer| Peer { node: name(peer), address: address(peer).ip() })
             .collect();
+        member.set_reach(self.now, reach_of(node));
         member.set_peers(self.now, &peers);
         self.nodes[node] = Some(member);
         self.drain(node);
@@ -141,6 +149,8 @@ impl Net {
         self.now.since(start)
     }
 }
+
+mod reports;
 
 const SIZES: [usize; 3] = [2, 3, 10];
 const LOSSES: [f64; 3] = [0.0, 0.05, 0.2];

@@ -148,6 +148,7 @@ impl Speaker {
         self.groups.set_interfaces(ipv6.map(|interface| (interface.id, interface.name.clone())).collect());
         // D44: a name that was missing may be there now.
         self.work.election = true;
+        self.reach_is_stale = true;
         let after: Vec<Usable> = self.usable_interfaces().collect();
         if before == after {
             return;

@@ -12,6 +12,7 @@ use crate::effect::{Effect, EventReason, Notice, WithdrawReason};
 use crate::election::{self, Candidate};
 use crate::eligibility::{self, Electorate, Eligible, Matching};
 use crate::membership::Membership;
+use crate::reach::Reaches;
 
 /// What is to be done about one Service.
 enum Decision {
@@ -41,6 +42,12 @@ impl Speaker {
         if election {
             services.extend(self.affected());
         }
+        if !all {
+            self.report_soon(now, &services);
+        }
+        if all || election {
+            self.agenda.mark_all();
+        }
         for service in services {
             let decision = self.decide(&service);
             self.carry_out(now, &service, decision);
@@ -52,7 +59,7 @@ impl Speaker {
         let Some(Ok(eligible)) = self.checked.get(service) else { return Cow::Borrowed(&[]) };
         let config = self.cluster.config();
         let electorate = electorate(&self.cluster, self.membership.as_ref(), &self.settings);
-        self.owners.candidates(eligible, |matching| eligibility::candidates(electorate, matching, config))
+        self.owners.candidates(eligible, |matching| eligibility::prospects(electorate, matching, config))
     }
 
     /// The candidates of a Service, the owner first (D20).
@@ -70,7 +77,8 @@ impl Speaker {
         let checked = self.cluster.services().get(key).map(|service| {
             let class = self.settings.load_balancer_class.as_deref();
             let own = self.cluster.nodes().get(&self.settings.node);
-            eligibility::check(service, class, &self.cluster.endpoints(key), self.cluster.config(), own)
+            let (endpoints, config) = (self.cluster.endpoints(key), self.cluster.config());
+            eligibility::check(service, class, &endpoints, config, &self.subnets, own)
         });
         let before = self.checked.remove(key).and_then(Result::ok);
         if let Some(Ok(eligible)) = &checked {
@@ -105,7 +113,7 @@ impl Speaker {
     fn affected(&mut self) -> Vec<ServiceKey> {
         let config = self.cluster.config();
         let electorate = electorate(&self.cluster, self.membership.as_ref(), &self.settings);
-        let find = |matching: &Matching| eligibility::candidates(electorate, matching, config);
+        let find = |matching: &Matching| eligibility::prospects(electorate, matching, config);
         let mut affected = Vec::new();
         for (key, checked) in &self.checked {
             let Ok(eligible) = checked else { continue };
@@ -125,7 +133,7 @@ impl Speaker {
         };
         let config = self.cluster.config();
         let electorate = electorate(&self.cluster, self.membership.as_ref(), &self.settings);
-        let find = |matching: &Matching| eligibility::candidates(electorate, matching, config);
+        let find = |matching: &Matching| eligibility::prospects(electorate, matching, config);
         let owner = self.owners.owner(key, eligible, find);
         if owner != Some(&self.settings.node) {
             return Decision::Withdraw(WithdrawReason::NotOwner, owner.cloned());
@@ -201,7 +209,7 @@ impl Speaker {
         }
     }
 
-    fn event(&mut self, key: &ServiceKey, reason: EventReason, message: String) {
+    pub(super) fn event(&mut self, key: &ServiceKey, reason: EventReason, message: String) {
         let Some(service) = self.cluster.services().get(key) else { return };
         let uid = service.uid.clone();
         self.effects.push_back(Effect::Event { service: key.clone(), uid, reason, message });
@@ -222,12 +230,21 @@ impl Speaker {
     }
 }
 
+/// What is known of other nodes without membership.
+static NOTHING: Reaches = Reaches::new();
+
 /// Who may take part in elections now.
-fn electorate<'a>(
+pub(super) fn electorate<'a>(
     cluster: &'a Cluster,
     membership: Option<&'a Membership>,
     settings: &Settings,
 ) -> Electorate<'a> {
     let ignore_exclude_label = settings.ignore_exclude_label;
-    Electorate { nodes: cluster.nodes(), alive: membership.map(Membership::alive), ignore_exclude_label }
+    Electorate {
+        nodes: cluster.nodes(),
+        alive: membership.map(Membership::alive),
+        // H110: nodes that do not talk know nothing of each other.
+        reaches: membership.map_or(&NOTHING, Membership::reaches),
+        ignore_exclude_label,
+    }
 }

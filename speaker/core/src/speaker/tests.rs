@@ -15,6 +15,8 @@ use metallb_api::{EndpointSlice, Node, Service};
 
 mod alone;
 mod ipv6;
+mod segments;
+mod reporting;
 mod together;
 
 const ETH0: InterfaceId = InterfaceId(2);
@@ -96,6 +98,7 @@ fn service(name: &str, ips: &[IpAddr]) -> Service {
         selector: BTreeMap::new(),
         ports: Vec::new(),
         ingress: ips.iter().copied().map(Ingress::Ip).collect(),
+        status_writer: None,
     }
 }
 

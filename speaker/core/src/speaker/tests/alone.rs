@@ -44,6 +44,26 @@ fn d9a_d53_f30_a_service_is_announced_and_answered() {
 }
 
 #[test]
+fn d5_services_before_the_configuration_wait_for_it() {
+    let mut speaker = Speaker::new(without_membership(0));
+    speaker.handle(at(0), Input::Interfaces(vec![interface(0)]));
+    speaker.handle(at(0), Input::Nodes(vec![node(0)]));
+    speaker.handle(at(0), Input::EndpointSlices(vec![slice("web", &[(0, true)])]));
+    speaker.handle(at(0), Input::Services(vec![web()]));
+    speaker.handle(at(10), Input::Service(Box::new(web())));
+    speaker.handle(at(60_000), Input::Timeout);
+    // Without membership there is nobody to wait for; of the Service nothing is said.
+    assert_eq!(drain(&mut speaker), [Effect::Notice(Notice::Joined { members: vec![] })]);
+    assert_eq!(announced(&speaker), []);
+    assert_eq!(ask(&mut speaker, at(60_000), vip(101)), None);
+    assert!(speaker.is_ready().is_err());
+
+    configure(&mut speaker, at(60_000), config(&[]));
+    assert_eq!(announced(&speaker), [("web", vip(101).into())]);
+    assert_eq!(ask(&mut speaker, at(60_001), vip(101)), Some(mac(0)));
+}
+
+#[test]
 fn w9_what_is_told_again_says_nothing_new() {
     let mut speaker = single(&[web()]);
     drain(&mut speaker);

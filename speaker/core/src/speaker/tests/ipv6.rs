@@ -217,7 +217,7 @@ fn n3_takeover_and_departure_of_an_ipv6_address() {
     let said: Vec<Message> = lan.messages.iter().filter(of_address).map(|(.., said)| *said).collect();
     let to_all = Message::unsolicited(vip6(1), mac(1 - owner));
     let directed = Message::directed(vip6(1), mac(1 - owner), CLIENT6, CLIENT_MAC);
-    assert_eq!(said, [to_all, directed, to_all, to_all], "N1 and N3, then N1 twice");
+    assert_eq!(said, [to_all, directed, to_all, directed, to_all], "N1 and N3 twice, then N1");
     assert!(
         lan.messages
             .iter()

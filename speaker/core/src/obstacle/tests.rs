@@ -1,0 +1,277 @@
+//! Which link is named, and that each message says what to do.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use metallb_api::annotations::Annotations;
+use metallb_api::config::{PoolSelection, SetAside};
+use metallb_api::selector::Selector;
+use metallb_api::service::FamilyPolicy;
+use metallb_api::{Node, ServiceKey};
+
+use super::*;
+use crate::reach::Reaches;
+
+const NODES: [&str; 3] = ["cp01", "wk01", "wk02"];
+
+/// A cluster in which `web` is announced; each case breaks something.
+#[derive(Clone)]
+struct World {
+    service: Service,
+    endpoints: Endpoints,
+    config: Config,
+    nodes: BTreeMap<NodeName, Node>,
+    alive: Option<BTreeSet<NodeName>>,
+    /// Whether any of the nodes that are asked about has an interface.
+    usable: fn(&BTreeSet<NodeName>) -> bool,
+    class: Option<&'static str>,
+    ignore_exclude_label: bool,
+}
+
+fn names(names: &[&str]) -> BTreeSet<NodeName> {
+    names.iter().map(|name| NodeName::from(*name)).collect()
+}
+
+fn selector(text: &str) -> Selector {
+    let (key, value) = text.split_once('=').expect("the test writes key=value");
+    let labels = [(key.to_owned(), value.to_owned())].into();
+    let source = LabelSelector { match_labels: Some(labels), match_expressions: None };
+    Selector::try_from(&source).expect("a legal selector")
+}
+
+fn advertisement(name: &str) -> Advertisement {
+    Advertisement {
+        name: name.to_owned(),
+        pools: PoolSelection::All,
+        node_selectors: Vec::new(),
+        interfaces: Vec::new(),
+        service_selectors: Vec::new(),
+        preferred_nodes: Vec::new(),
+    }
+}
+
+fn world() -> World {
+    let service = Service {
+        key: ServiceKey::new("default", "web"),
+        uid: "uid".to_owned(),
+        resource_version: "1".to_owned(),
+        is_load_balancer: true,
+        load_balancer_class: None,
+        labels: BTreeMap::new(),
+        annotations: Annotations::default(),
+        cluster_ips: Vec::new(),
+        load_balancer_ip: None,
+        primary_family: None,
+        family_policy: FamilyPolicy::SingleStack,
+        traffic_policy: TrafficPolicy::Cluster,
+        selector: BTreeMap::new(),
+        ports: Vec::new(),
+        ingress: vec![Ingress::Ip([172, 16, 16, 101].into())],
+        status_writer: None,
+    };
+    let pool = Pool {
+        name: "main".to_owned(),
+        labels: BTreeMap::new(),
+        ranges: vec!["172.16.16.101-172.16.16.110".parse().expect("it is a range")],
+        auto_assign: true,
+        avoid_buggy_ips: false,
+        allocation: None,
+        set_aside: SetAside::default(),
+    };
+    let node = |name: &str| Node { name: name.into(), labels: BTreeMap::new(), network_unavailable: false };
+    World {
+        service,
+        endpoints: Endpoints { any: true, nodes: names(&["wk01"]) },
+        config: Config {
+            pools: [("main".to_owned(), pool)].into(),
+            advertisements: [("l2".to_owned(), advertisement("l2"))].into(),
+        },
+        nodes: NODES.iter().map(|name| (NodeName::from(*name), node(name))).collect(),
+        alive: Some(names(&NODES)),
+        usable: |nodes| !nodes.is_empty(),
+        class: None,
+        ignore_exclude_label: false,
+    }
+}
+
+impl World {
+    fn outlook(&self) -> Outlook {
+        let reaches = Reaches::default();
+        let electorate = Electorate {
+            nodes: &self.nodes,
+            alive: self.alive.as_ref(),
+            reaches: &reaches,
+            ignore_exclude_label: self.ignore_exclude_label,
+        };
+        let situation = Situation {
+            service: &self.service,
+            load_balancer_class: self.class,
+            endpoints: &self.endpoints,
+            config: &self.config,
+            electorate,
+        };
+        situation.outlook(|_, _, nodes| (self.usable)(nodes))
+    }
+
+    fn ad(&mut self) -> &mut Advertisement {
+        self.config.advertisements.get_mut("l2").expect("it is there")
+    }
+
+    fn label(&mut self, name: &str, label: &str) {
+        let node = self.nodes.get_mut(&NodeName::from(name)).expect("it is there");
+        node.labels.insert(label.to_owned(), String::new());
+    }
+}
+
+type Edit = fn(&mut World);
+
+/// From class to owner, each breaks with everything behind it in order.
+const CHAIN: &[(Link, Edit, &[&str])] = &[
+    (
+        Link::Address,
+        |w| w.service.ingress.push(Ingress::Hostname("lb.example.com".to_owned())),
+        &["\"lb.example.com\"", "no IP address"],
+    ),
+    (
+        Link::Pool,
+        |w| w.service.ingress = vec![Ingress::Ip([10, 0, 0, 1].into())],
+        &["10.0.0.1 is in no IPAddressPool", "add a pool", "Ready condition"],
+    ),
+    (
+        Link::Advertisement,
+        |w| w.config.advertisements.clear(),
+        &["no L2Advertisement in force announces IPAddressPool main", "create one"],
+    ),
+    (
+        Link::Advertisement,
+        |w| w.ad().service_selectors = vec![selector("app=other")],
+        &["serviceSelectors of L2Advertisement l2", "labels of the Service"],
+    ),
+    (
+        Link::Advertisement,
+        |w| {
+            w.service.labels.insert("app".to_owned(), "web".to_owned());
+            w.service.annotations.allow_shared_ip = Some("key".to_owned());
+            w.ad().service_selectors = vec![selector("app=web")];
+        },
+        &["may share its address", "L2Advertisement l2 has serviceSelectors", "remove either"],
+    ),
+    (
+        Link::Endpoints,
+        |w| w.endpoints = Endpoints::default(),
+        &["no endpoint of the Service is ready", "Pods", "selector"],
+    ),
+    (
+        Link::Nodes,
+        |w| w.ad().node_selectors = vec![selector("zone=a")],
+        &["nodeSelectors of L2Advertisement l2 match no Node", "label a Node"],
+    ),
+    (
+        Link::Nodes,
+        |w| NODES.iter().for_each(|name| w.label(name, EXCLUDE_LABEL)),
+        &["cp01, wk01, wk02 may not announce", EXCLUDE_LABEL, "Talos", "--ignore-exclude-lb"],
+    ),
+    (
+        Link::Nodes,
+        |w| w.nodes.values_mut().for_each(|node| node.network_unavailable = true),
+        &["NetworkUnavailable", "network plugin"],
+    ),
+    (
+        Link::Endpoints,
+        |w| {
+            w.service.traffic_policy = TrafficPolicy::Local;
+            w.label("wk01", EXCLUDE_LABEL);
+        },
+        &["externalTrafficPolicy is Local", "(cp01, wk02)", "set it to Cluster"],
+    ),
+    (Link::Owner, |w| w.alive = Some(BTreeSet::new()), &["no speaker is alive on cp01, wk01, wk02", "Pods"]),
+    (
+        Link::Interface,
+        |w| {
+            w.ad().interfaces = vec!["eth9".to_owned()];
+            w.usable = |_| false;
+        },
+        &["none of cp01, wk01, wk02", "(eth9)", "correct the names"],
+    ),
+    (Link::Interface, |w| w.usable = |_| false, &["has an interface that is up"]),
+];
+
+#[test]
+fn each_link_is_named_with_what_to_do() {
+    assert_eq!(world().outlook(), Outlook::Announced);
+    for (link, edit, words) in CHAIN {
+        let mut world = world();
+        edit(&mut world);
+        let Outlook::Blocked(obstacle) = world.outlook() else { panic!("{link:?} holds with {words:?}") };
+        assert_eq!(obstacle.link, *link, "{}", obstacle.message);
+        for word in *words {
+            assert!(obstacle.message.contains(word), "{word:?} in {:?}", obstacle.message);
+        }
+        assert!(obstacle.message.len() < 300, "{}", obstacle.message);
+    }
+}
+
+/// Two broken links: the earlier one is named.
+#[test]
+fn the_first_broken_link_is_named() {
+    for (earlier, (first, edit, _)) in CHAIN.iter().enumerate() {
+        for (_, later, _) in &CHAIN[earlier + 1..] {
+            let mut world = world();
+            later(&mut world);
+            edit(&mut world);
+            let Outlook::Blocked(obstacle) = world.outlook() else { panic!("{first:?} holds") };
+            // Where the second edit is of the same thing, it takes the place of the first.
+            let at = |link: Link| CHAIN.iter().position(|(one, ..)| *one == link).expect("each has a row");
+            assert!(at(obstacle.link) <= at(*first), "{first:?}: {}", obstacle.message);
+        }
+    }
+}
+
+#[test]
+fn what_the_controller_reports_is_not_said_twice() {
+    let cases: [(&str, Edit); 3] = [
+        ("no address yet", |w| w.service.ingress.clear()),
+        ("C2: another class", |w| w.service.load_balancer_class = Some("other".to_owned())),
+        ("D4: no load balancer", |w| w.service.is_load_balancer = false),
+    ];
+    for (case, edit) in cases {
+        let mut world = world();
+        world.endpoints = Endpoints::default();
+        edit(&mut world);
+        assert_eq!(world.outlook(), Outlook::Nothing, "{case}");
+    }
+    let mut world = world();
+    (world.class, world.service.load_balancer_class) = (Some("ours"), Some("ours".to_owned()));
+    assert_eq!(world.outlook(), Outlook::Announced, "our own class");
+}
+
+#[test]
+fn d10_to_d14_what_is_no_obstacle() {
+    let cases: [(&str, Edit); 5] = [
+        ("one node is left", |w| {
+            w.label("cp01", EXCLUDE_LABEL);
+            w.label("wk01", EXCLUDE_LABEL);
+        }),
+        ("D12: the label is ignored", |w| {
+            NODES.iter().for_each(|name| w.label(name, EXCLUDE_LABEL));
+            w.ignore_exclude_label = true;
+        }),
+        ("H110: membership is off", |w| w.alive = None),
+        ("D14: an endpoint on one node", |w| w.service.traffic_policy = TrafficPolicy::Local),
+        ("B18: another advertisement fits", |w| {
+            w.ad().node_selectors = vec![selector("zone=a")];
+            w.config.advertisements.insert("more".to_owned(), advertisement("more"));
+        }),
+    ];
+    for (case, edit) in cases {
+        let mut world = world();
+        edit(&mut world);
+        assert_eq!(world.outlook(), Outlook::Announced, "{case}");
+    }
+}
+
+#[test]
+fn names_are_bounded() {
+    assert_eq!(list(["a", "b"].iter()), "a, b");
+    assert_eq!(list((0..9).collect::<Vec<_>>().iter()), "0, 1, 2, 3, 4 and 4 more");
+}
