@@ -24,7 +24,7 @@ fn ndp_responder_survives_corpus_and_random_frames() {
 
 #[test]
 fn gossip_datagram_survives_corpus_and_random_datagrams() {
-    run("gossip_datagram", tests::fuzzing::gossip_datagram, framed_noise);
+    run("gossip_datagram", tests::fuzzing::gossip_datagram, gossip_like);
 }
 
 #[test]
@@ -109,6 +109,31 @@ fn ndp_like(random: &mut ChaCha8Rng) -> Vec<u8> {
             Icmpv6Packet::new_unchecked(&mut frame[ICMP..]).fill_checksum(&from, &to);
         }
         push(&mut input, &frame);
+    }
+    input
+}
+
+/// Datagrams without a seal: noise, or almost what a member tells of its node's interfaces.
+fn gossip_like(random: &mut ChaCha8Rng) -> Vec<u8> {
+    const REPORT: &[u8] = &[
+        0, 0, 1, 4, b'w', b'k', b'0', b'2', 0, 0, 0, 0, 0, 0, 0,
+        7, // no seal, mark, version, sender, boot
+        1, 0, 16, 0, 0, 0, 0, 0, 0, 3, 232, 0, 0, 0, 0, 0, 0, 0, 1, // heard
+        2, 0, 41, 0, 0, 0, 0, 0, 0, 0, 9, 3, 1, // reach: number, flags, one link
+        4, b'e', b't', b'h', b'0', 1, 2, // its name, flags, two subnets
+        4, 24, 172, 16, 16, 0, 6, 64, 0xfd, 0, 0, 22, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    let mut input = framed_noise(random);
+    for _ in 0..random.random_range(1..6) {
+        let mut datagram = REPORT.to_vec();
+        for _ in 0..random.random_range(0..4) {
+            let at = random.random_range(1..datagram.len());
+            datagram[at] = random.random();
+        }
+        if random.random_bool(0.2) {
+            datagram.truncate(random.random_range(0..=datagram.len()));
+        }
+        push(&mut input, &datagram);
     }
     input
 }

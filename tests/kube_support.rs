@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use fake_api::{FakeApi, Rbac, RequestRecord};
+use fake_api::{Attributes, FakeApi, Grant, Rbac, RequestRecord};
 use k8s_openapi::api::core::v1 as core;
 use metallb_api::crd::{IPAddressPool, L2Advertisement};
 use serde::de::DeserializeOwned;
@@ -64,6 +64,12 @@ pub(crate) fn rbac_mismatch(user: &str, requests: &[RequestRecord]) -> (Vec<Stri
     let refused = own().filter(|request| request.status == Some(403));
     let refused = refused.map(|request| format!("{:?}", request.attributes())).collect();
     let grants = rbac().grants(user);
-    let unused = grants.iter().filter(|grant| !own().any(|request| grant.covers(&request.attributes())));
+    // A patch that creates asks for both verbs.
+    let covers = |grant: &Grant, request: &RequestRecord| {
+        let asked = request.attributes();
+        grant.covers(&asked)
+            || request.status == Some(201) && grant.covers(&Attributes { verb: "create", ..asked })
+    };
+    let unused = grants.iter().filter(|grant| !own().any(|request| covers(grant, request)));
     (refused, unused.map(ToString::to_string).collect())
 }

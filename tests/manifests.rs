@@ -7,133 +7,32 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use metallb_api::config::{self, Config, Kind, Resources};
-use serde::Deserialize;
 use serde_json::{Value, json};
-
-fn manifests() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../manifests")
-}
+use tests::manifests::{by_name, manifests, name_of, objects, render};
 
 /// The directories that a user applies.
-const APPLIED: &[&str] = &["base", "overlays/talos", "overlays/talos-reserved"];
+const APPLIED: &[&str] =
+    &["crds", "base", "overlays/kind", "overlays/prometheus", "overlays/talos", "overlays/talos-reserved"];
 
-/// The objects in a file.
-fn objects(path: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let objects: Vec<Value> =
-        serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    objects.into_iter().filter(|object| !object.is_null()).collect()
-}
+/// Those with a pool of their own.
+const WITH_POOLS: &[&str] = &["overlays/kind", "overlays/talos", "overlays/talos-reserved"];
 
-/// The part of kustomize that our kustomizations use; any other key is an error.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Kustomization {
-    #[serde(rename = "apiVersion")]
-    _api_version: String,
-    #[serde(rename = "kind")]
-    _kind: String,
-    namespace: Option<String>,
-    resources: Vec<String>,
-    #[serde(default)]
-    images: Vec<Image>,
-    #[serde(default)]
-    patches: Vec<PatchFile>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PatchFile {
-    path: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Image {
-    name: String,
-    new_tag: String,
-}
-
-/// What `kubectl kustomize` makes of a directory.
-fn render(dir: &Path) -> Vec<Value> {
-    let file = dir.join("kustomization.yaml");
-    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let kustomization: Kustomization =
-        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let mut rendered = Vec::new();
-    for resource in &kustomization.resources {
-        let path = dir.join(resource);
-        rendered.extend(if path.is_dir() { render(&path) } else { objects(&path) });
-    }
-    for patch in kustomization.patches.iter().flat_map(|patch| objects(&dir.join(&patch.path))) {
-        let patched = rendered.iter_mut().find(|object| name_of(object) == name_of(&patch));
-        merge(patched.unwrap_or_else(|| panic!("{} is not there to be patched", name_of(&patch))), &patch);
-    }
-    for object in &mut rendered {
-        if let Some(namespace) = &kustomization.namespace {
-            assert_in_namespace(object, namespace);
-        }
-        set_images(object, &kustomization.images);
-    }
-    rendered
-}
-
-/// A merge patch (RFC 7396), which is what kustomize does to custom resources.
-fn merge(object: &mut Value, patch: &Value) {
-    let Value::Object(fields) = patch else {
-        *object = patch.clone();
-        return;
-    };
-    if !object.is_object() {
-        *object = json!({});
-    }
-    for (key, value) in fields {
-        merge(&mut object[key.as_str()], value);
-    }
-}
-
-/// Files stand in the namespace they will be in, so that they can be applied by themselves.
-fn assert_in_namespace(object: &Value, namespace: &str) {
-    let cluster_scoped = ["Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"];
-    let is_cluster_scoped = object["kind"].as_str().is_some_and(|kind| cluster_scoped.contains(&kind));
-    let expected = if is_cluster_scoped { Value::Null } else { json!(namespace) };
-    assert_eq!(object["metadata"]["namespace"], expected, "{}", name_of(object));
-}
-
-fn set_images(object: &mut Value, images: &[Image]) {
-    let containers = object.pointer_mut("/spec/template/spec/containers").and_then(Value::as_array_mut);
-    for container in containers.into_iter().flatten() {
-        let image = images.iter().find(|image| container["image"] == json!(image.name));
-        if let Some(Image { name, new_tag }) = image {
-            container["image"] = json!(format!("{name}:{new_tag}"));
-        }
-    }
-}
-
-/// `Kind name`.
-fn name_of(object: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    format!("{} {}", text(&object["kind"]), text(&object["metadata"]["name"]))
-}
-
-fn by_name(objects: &[Value]) -> BTreeMap<String, Value> {
-    let named: BTreeMap<_, _> = objects.iter().map(|object| (name_of(object), object.clone())).collect();
-    assert_eq!(named.len(), objects.len(), "two objects have one name");
-    named
-}
+/// What a user adds to an overlay; each is rendered into it by some test.
+const COMPONENTS: &[&str] =
+    &["components/metrics-https", "components/network-policies", "components/prometheus"];
 
 fn base() -> BTreeMap<String, Value> {
     by_name(&render(&manifests().join("base")))
 }
 
-fn yaml_files(dir: &Path) -> Vec<PathBuf> {
+fn files_under(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).expect("manifests/ is readable") {
         let path = entry.expect("manifests/ is readable").path();
         match path.extension() {
-            _ if path.is_dir() => files.extend(yaml_files(&path)),
-            Some(extension) if extension == "yaml" => files.push(path),
-            _ => panic!("{} is no YAML file", path.display()),
+            _ if path.is_dir() => files.extend(files_under(&path)),
+            Some(extension) if extension == "yaml" || extension == "json" => files.push(path),
+            _ => panic!("{} is neither YAML nor JSON", path.display()),
         }
     }
     files.sort();
@@ -143,28 +42,36 @@ fn yaml_files(dir: &Path) -> Vec<PathBuf> {
 #[test]
 fn every_file_is_yaml_and_is_used() {
     let mut used = BTreeSet::new();
-    for file in yaml_files(&manifests()) {
+    for file in files_under(&manifests()) {
         for object in objects(&file) {
-            assert!(object["apiVersion"].is_string() && object["kind"].is_string(), "{}", file.display());
+            let is_object = object["apiVersion"].is_string() && object["kind"].is_string();
+            let is_json = file.extension().is_some_and(|extension| extension == "json");
+            assert!(is_object || is_json, "{}", file.display());
             let list = |key: &str| object[key].as_array().cloned().unwrap_or_default();
             let patches = list("patches").into_iter().map(|patch| patch["path"].clone());
-            for resource in list("resources").into_iter().chain(patches) {
-                let path = file.with_file_name(resource.as_str().unwrap_or_default());
+            let patches = patches.filter(Value::is_string);
+            let generated = list("configMapGenerator").into_iter();
+            let generated = generated.flat_map(|map| map["files"].as_array().cloned().unwrap_or_default());
+            let components = list("components").into_iter();
+            for resource in list("resources").into_iter().chain(components).chain(patches).chain(generated) {
+                let name = resource.as_str().unwrap_or_default();
+                let path = file.with_file_name(name.split_once('=').map_or(name, |(_, path)| path));
                 let path = path.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
                 used.insert(if path.is_dir() { path.join("kustomization.yaml") } else { path });
             }
         }
     }
-    let applied = APPLIED.iter().map(|dir| manifests().join(dir).join("kustomization.yaml"));
+    let applied = APPLIED.iter().chain(COMPONENTS);
+    let applied = applied.map(|dir| manifests().join(dir).join("kustomization.yaml"));
     used.extend(applied.map(|path| path.canonicalize().expect("APPLIED names what is there")));
-    for file in yaml_files(&manifests()) {
+    for file in files_under(&manifests()) {
         let path = file.canonicalize().expect("it was just read");
-        let is_example = path.parent().is_some_and(|parent| parent.ends_with("examples"));
+        let is_example = path.ancestors().any(|ancestor| ancestor.ends_with("manifests/examples"));
         assert!(is_example || used.contains(&path), "{} belongs to no kustomization", file.display());
     }
 }
 
-/// The CRDs are left out: their file is itself generated.
+/// The CRDs are left out, whose file is itself generated, and the dashboard, which is a file by itself.
 #[test]
 fn what_the_overlays_render() {
     insta::with_settings!({ snapshot_path => "../snapshots", prepend_module_to_snapshot => false }, {
@@ -173,6 +80,7 @@ fn what_the_overlays_render() {
             let shown: Vec<_> = objects
                 .iter()
                 .filter(|object| object["kind"] != json!("CustomResourceDefinition"))
+                .filter(|object| name_of(object) != "ConfigMap ferrolb-dashboard")
                 .map(|object| serde_saphyr::to_string(object).expect("JSON is YAML"))
                 .collect();
             let name = format!("manifests-{}", dir.replace('/', "-"));
@@ -231,8 +139,8 @@ fn every_custom_resource_is_accepted() {
                 verdict.outcome
             );
         }
-        let is_overlay = dir.starts_with("overlays/");
-        assert_eq!(!checked.config.pools.is_empty(), is_overlay, "{dir}: pools belong into overlays");
+        let has_pools = WITH_POOLS.contains(dir);
+        assert_eq!(!checked.config.pools.is_empty(), has_pools, "{dir}: pools belong into overlays");
         for pool in checked.config.pools.values() {
             let announced = checked.config.advertisements.values().any(|ad| ad.selects_pool(pool));
             assert!(announced, "{dir}: nobody announces {}", pool.name);
@@ -361,7 +269,11 @@ fn g111_g113_the_speaker_has_what_it_needs_and_no_more() {
     }
     let container = only_container(daemon_set);
     let security = &container["securityContext"];
-    assert_eq!(security["capabilities"], json!({ "drop": ["ALL"], "add": ["NET_RAW"] }));
+    let added = ["NET_RAW", "SETGID", "SETPCAP", "SETUID"];
+    assert_eq!(security["capabilities"], json!({ "drop": ["ALL"], "add": added }));
+    // It becomes nobody, who must be able to read the ServiceAccount's token.
+    assert_eq!(security["runAsUser"], json!(0));
+    assert_eq!(pod["securityContext"]["fsGroup"], json!(speaker::sys::privileges::NOBODY));
     assert_eq!(security["allowPrivilegeEscalation"], json!(false));
     assert_eq!(security["readOnlyRootFilesystem"], json!(true));
     assert_eq!(security["privileged"], Value::Null);
@@ -370,6 +282,48 @@ fn g111_g113_the_speaker_has_what_it_needs_and_no_more() {
     for mount in container["volumeMounts"].as_array().expect("it has mounts") {
         assert_eq!(mount["readOnly"], json!(true), "{mount}");
     }
+}
+
+/// A drain takes one controller at a time, and never waits for ever.
+#[test]
+fn the_disruption_budget_is_of_the_controllers_pods() {
+    let base = base();
+    let spec = &base["PodDisruptionBudget controller"]["spec"];
+    assert_eq!(spec["maxUnavailable"], json!(1));
+    let deployment = &base["Deployment controller"]["spec"];
+    assert_eq!(spec["selector"], deployment["selector"]);
+    assert!(deployment["replicas"].as_u64().is_some_and(|replicas| replicas >= 1));
+}
+
+/// G124: what the policy lets in is what the container listens on; what it lets out is the API server.
+#[test]
+fn g124_policies_let_in_the_declared_ports_and_out_the_api_server() {
+    let policies = by_name(&render(&manifests().join("components/network-policies")));
+    let base = base();
+    assert_eq!(
+        policies.keys().collect::<Vec<_>>(),
+        ["NetworkPolicy controller", "NetworkPolicy default-deny"]
+    );
+    let deny = &policies["NetworkPolicy default-deny"]["spec"];
+    assert_eq!(deny, &json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"] }));
+    let policy = &policies["NetworkPolicy controller"]["spec"];
+    let deployment = &base["Deployment controller"];
+    assert_eq!(policy["podSelector"], deployment["spec"]["selector"]);
+    assert_eq!(policy["policyTypes"], json!(["Ingress", "Egress"]));
+    let names = |ports: &Value, key: &str| -> BTreeSet<String> {
+        let ports = ports.as_array().expect("a list of ports").iter();
+        ports.map(|port| port[key].as_str().expect("ports have names").to_owned()).collect()
+    };
+    assert_eq!(
+        names(&policy["ingress"][0]["ports"], "port"),
+        names(&only_container(deployment)["ports"], "name")
+    );
+    assert!(policy["ingress"][0]["from"].is_null(), "the kubelet and any Prometheus");
+    let egress = policy["egress"][0]["ports"].as_array().expect("a list of ports");
+    let egress: Vec<_> = egress.iter().map(|port| port["port"].clone()).collect();
+    assert_eq!(egress, [json!(6443), json!(443)]);
+    let daemon_set = &base["DaemonSet speaker"]["spec"]["template"]["spec"];
+    assert_eq!(daemon_set["hostNetwork"], json!(true), "speakers are out of reach of any policy");
 }
 
 fn only_container(workload: &Value) -> &Value {

@@ -131,7 +131,7 @@ impl Node {
                     Effect::JoinGroup { group, .. } => _ = self.groups.insert(group),
                     Effect::LeaveGroup { group, .. } => _ = self.groups.remove(&group),
                     Effect::Exit => self.speaker = None,
-                    Effect::Event { .. } | Effect::Notice(_) => {}
+                    Effect::Event { .. } | Effect::L2Status { .. } | Effect::Notice(_) => {}
                 }
             }
             self.host.poll(clock::instant(now));

@@ -8,15 +8,16 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fake_api::{FakeApi, Fault, FaultPlan, Match};
+use fake_api::{FakeApi, Fault, FaultPlan, Match, RequestRecord};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
-use metallb_api::crd::{IPAddressPool, L2Advertisement};
+use metallb_api::crd::{IPAddressPool, L2Advertisement, ServiceL2Status};
+use metallb_api::l2_status::{L2StatusContent, Subject};
 use metallb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
 use metallb_shell::metrics::ClientMetrics;
 use metallb_shell::{Readiness, shutdown};
 use serde_json::json;
-use speaker_core::{Effect, EventReason, Input, Peer};
+use speaker_core::{Effect, EventReason, Input, L2StatusChange, Peer};
 use support::{NAMESPACE, account, advertisement, fake, pool, rbac_mismatch, service, typed};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -77,6 +78,8 @@ impl View {
             }
             Input::Nodes(nodes) => self.nodes = nodes,
             Input::Peers(peers) => self.peers = peers,
+            // tests/speaker_l2_status.rs looks at these.
+            Input::L2Statuses(_) | Input::L2Status(_) | Input::L2StatusGone(_) => {}
             other => panic!("kube.rs has no business with {other:?}"),
         }
     }
@@ -137,6 +140,7 @@ impl Shell {
             namespace: NAMESPACE.to_owned(),
             node: NodeName::from("wk01"),
             peer_labels: Some("app=metallb,component=speaker".to_owned()),
+            pod_name: Some("speaker-7d".to_owned()),
         };
         let (input, inputs) = mpsc::channel(64);
         let (effects, effect) = mpsc::channel(64);
@@ -262,7 +266,7 @@ async fn quiet_objects_make_no_inputs() {
     api.merge_status::<IPAddressPool>(Some(NAMESPACE), "first", counters).expect("it is there");
     shell.run(Duration::from_secs(3_600)).await;
     assert_eq!(shell.taken, taken);
-    assert!(api.writes().is_empty());
+    assert!(api.writes().iter().all(|write| write.resource == "configurationstates"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -288,6 +292,21 @@ async fn every_request_is_granted_and_every_grant_is_needed() {
     api.merge::<IPAddressPool>(Some(NAMESPACE), "first", pin).expect("it is there");
     for _ in 0..2 {
         shell.event("uid", "announcing from node \"wk01\"");
+        shell.run(Duration::from_secs(30)).await;
+    }
+    let subject = Subject { node: "wk01".into(), service: ServiceKey::new("default", "web") };
+    let content = L2StatusContent { subject: subject.clone(), interfaces: Vec::new(), announced: None };
+    let write = |api: &FakeApi| {
+        let object: Option<ServiceL2Status> = api.get(Some(NAMESPACE), "l2-web").expect("it decodes");
+        let resource_version = object.and_then(|object| object.metadata.resource_version);
+        let resource_version = resource_version.expect("it was created");
+        L2StatusChange::Write { content: content.clone(), since: None, resource_version }
+    };
+    let create = |_: &FakeApi| L2StatusChange::Create(subject.clone());
+    let delete = |_: &FakeApi| L2StatusChange::Delete { uid: None };
+    for change in [&create as &dyn Fn(&FakeApi) -> L2StatusChange, &write, &delete] {
+        let effect = Effect::L2Status { name: "l2-web".to_owned(), change: change(&api) };
+        shell.effects.try_send(effect).expect("the channel has room");
         shell.run(Duration::from_secs(30)).await;
     }
     let (refused, unused) = rbac_mismatch(&account("speaker"), &api.requests());
@@ -320,8 +339,11 @@ async fn a_watch_that_is_cut_goes_on_where_it_was() {
         shell.run(Duration::from_secs(3)).await;
         assert_eq!(shell.view, View::truth(&api, &[]), "turn {turn}");
     }
-    let lists = api.requests().iter().filter(|request| request.verb == "list").count();
-    assert_eq!(lists, 6, "one for each kind: nothing had to be listed again");
+    // tests/configuration_state/ looks at the one kind that has a watch of its own.
+    let is_ours = |request: &&RequestRecord| request.resource != "configurationstates";
+    let requests = api.requests();
+    let lists = requests.iter().filter(is_ours).filter(|request| request.verb == "list").count();
+    assert_eq!(lists, 7, "one for each kind: nothing had to be listed again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -457,6 +479,24 @@ async fn random_faults_leave_no_trace() {
         shell.run(SETTLED).await;
         assert_eq!(shell.view, View::truth(&api, &[]), "seed {seed}");
         assert!(shell.readiness.report().ready, "seed {seed}: {}", shell.readiness.report().text);
-        assert_eq!(api.open_watches(&Match::any()), 6, "seed {seed}: one for each kind");
+        assert_eq!(api.open_watches(&Match::any()), 8, "seed {seed}: one for each kind");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a2_only_objects_in_the_own_namespace_count() {
+    let api = fake();
+    let mut elsewhere = (pool("first", &["172.16.16.1-172.16.16.9"]), advertisement("all"));
+    elsewhere.0.metadata.namespace = Some("default".to_owned());
+    elsewhere.1.metadata.namespace = Some("default".to_owned());
+    api.create(&elsewhere.0).expect("the cluster is new");
+    api.create(&elsewhere.1).expect("the cluster is new");
+    api.create(&pool("own", &["172.16.16.101-172.16.16.200"])).expect("the cluster is new");
+    let mut shell = Shell::start(&api);
+    shell.run(Duration::from_secs(60)).await;
+    assert_eq!(shell.view.pools.keys().collect::<Vec<_>>(), ["own"]);
+    assert_eq!(shell.view.advertisements, [""; 0]);
+    api.create(&advertisement("mine")).expect("another name");
+    shell.run(Duration::from_secs(60)).await;
+    assert_eq!(shell.view.advertisements, ["mine"]);
 }

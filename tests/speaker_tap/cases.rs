@@ -11,10 +11,10 @@ use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use serde_json::Value;
 use smoltcp::wire::EthernetAddress;
+use tests::stations::plug;
 
 use crate::arp;
 use crate::lan::{ARP_PATIENCE, Lan};
-use crate::node::plug;
 use crate::objects::{PORT, VIP};
 use crate::requests::Requests;
 

@@ -14,9 +14,10 @@ use netsim::net::switch::PortId;
 use netsim::net::wire::WireSettings;
 use smoltcp::wire::{EthernetAddress, IpCidr};
 use tests::kernel::{self, Neighbour};
+use tests::stations::Station;
 
 use crate::arp;
-use crate::node::{Node, Station};
+use crate::node::Node;
 use crate::objects::{self, VIP};
 
 const WK01: (&str, Ipv4Addr) = ("wk01", Ipv4Addr::new(172, 16, 16, 11));

@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use smoltcp::wire::{EthernetAddress, NdiscNeighborFlags, NdiscRepr};
 use tests::kernel::{self, Neighbour};
 use tests::namespaces::{Namespace, set_sysctl};
+use tests::stations::{NIC, Station, plug};
 
 use crate::cases::{Case, TAKEOVER, measured};
 use crate::lan::{Lan, MEMBERS};
-use crate::node::{Station, plug};
 use crate::objects::{self, PORT};
 
 /// All cases.
@@ -33,7 +33,6 @@ pub(crate) const ALL: &[Case] = &[
 /// The Service's second address; its solicited-node group, as the kernel writes it in its table.
 const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x101);
 const GROUP: &str = "ff0200000000000000000001ff000101";
-const NIC: &str = "eth0";
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the router asks.
 const PACE: Duration = Duration::from_millis(20);
@@ -89,8 +88,7 @@ fn takeover(lan: &mut Lan) {
     let mac = lan.nodes[1 - owner].station.mac;
     let router = &lan.router.namespace;
     let socket = router.run(open).expect("a namespace").expect("a socket");
-    let first = (0..3).find_map(|_| ask(&socket));
-    assert_eq!(first.as_deref(), Some(old));
+    assert_eq!(ask(&socket).as_deref(), Some(old));
 
     lan.nodes[owner].speaker.signal(Signal::SIGKILL);
     let start = Instant::now();

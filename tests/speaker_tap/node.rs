@@ -8,58 +8,15 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use netsim::net::patchbay::Patchbay;
-use netsim::net::switch::PortId;
-use netsim::net::tap::TapPort;
-use netsim::net::wire::WireSettings;
-use smoltcp::wire::EthernetAddress;
 use tests::kernel;
-use tests::namespaces::{Namespace, set_sysctl};
+use tests::namespaces::set_sysctl;
+use tests::stations::Station;
 
 use crate::objects::{PORT, VIP};
 use crate::speaker_process::SpeakerProcess;
 
-/// The name of a node's first NIC.
-const NIC: &str = "eth0";
 /// How often the echo looks whether it shall end.
 const ECHO_PAUSE: Duration = Duration::from_millis(100);
-
-/// A namespace with one NIC on the switch.
-#[derive(Debug)]
-pub(crate) struct Station {
-    /// Its network namespace.
-    pub(crate) namespace: Namespace,
-    /// Where it is plugged in.
-    pub(crate) port: PortId,
-    /// Its hardware address.
-    pub(crate) mac: EthernetAddress,
-}
-
-impl Station {
-    /// A new namespace with `address` on a TAP that is plugged into `bay`.
-    pub(crate) fn join(bay: &Patchbay, name: &str, address: Ipv4Addr) -> anyhow::Result<Self> {
-        let namespace = Namespace::new()?;
-        let mac = EthernetAddress([0x02, 0, 0, 0, 0, address.octets()[3]]);
-        let port = plug(bay, &namespace, name, NIC, mac)?;
-        namespace.run(|| kernel::add_address(NIC, IpAddr::V4(address), 24))??;
-        Ok(Self { namespace, port, mac })
-    }
-}
-
-/// Makes a TAP called `interface` in `namespace`, brings it up, and plugs it into `bay`.
-pub(crate) fn plug(
-    bay: &Patchbay,
-    namespace: &Namespace,
-    name: &str,
-    interface: &str,
-    mac: EthernetAddress,
-) -> anyhow::Result<PortId> {
-    let tap = namespace.run(|| -> anyhow::Result<TapPort> {
-        let tap = TapPort::open(interface)?;
-        kernel::set_up_as(interface, mac)?;
-        Ok(tap)
-    })??;
-    Ok(bay.connect_tap(name, tap, WireSettings::default())?)
-}
 
 /// A node of the cluster.
 #[derive(Debug)]

@@ -58,6 +58,7 @@ pub fn cluster(nodes: &[(&str, IpAddr)], addresses: &[IpAddr]) -> Vec<Input<'sta
         selector: Default::default(),
         ports: Vec::new(),
         ingress: addresses.iter().copied().map(Ingress::Ip).collect(),
+        status_writer: None,
     };
     let endpoint = |name: &str| Endpoint { node: Some(NodeName::from(name)), can_serve: true };
     let node = |name: &str| Node {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
 use netsim::net::neighbours::NeighbourState;
-use rtnetlink::packet_route::address::AddressHeaderFlags;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags};
 use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::neighbour::{self, NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
@@ -90,6 +90,23 @@ fn put_address(interface: &str, address: IpAddr, prefix: u8, is_checked: bool) -
             request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         }
         request.execute().await.map_err(io::Error::other)
+    })
+}
+
+/// Takes an address away again; it is an error if it is not there.
+///
+/// # Errors
+/// See [`set_up`].
+pub fn remove_address(interface: &str, address: IpAddr) -> io::Result<()> {
+    with_netlink(async |handle| {
+        let index = find(&handle, interface).await?.0;
+        let mut lines = handle.address().get().set_link_index_filter(index).execute();
+        while let Some(line) = lines.try_next().await.map_err(io::Error::other)? {
+            if line.attributes.contains(&AddressAttribute::Address(address)) {
+                return handle.address().del(line).execute().await.map_err(io::Error::other);
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::NotFound, format!("{interface} does not have {address}")))
     })
 }
 

@@ -3,5 +3,7 @@
 pub mod fuzzing;
 pub mod inputs;
 pub mod kernel;
+pub mod manifests;
 pub mod namespaces;
 pub mod neighbour_rows;
+pub mod stations;

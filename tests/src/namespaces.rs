@@ -119,6 +119,14 @@ impl Namespace {
         Ok(Self { file: made.expect("the thread does not panic")? })
     }
 
+    /// The one that the calling thread is in.
+    ///
+    /// # Errors
+    /// If /proc is not mounted.
+    pub fn current() -> io::Result<Self> {
+        Ok(Self { file: File::open(OWN_NAMESPACE)? })
+    }
+
     /// Runs `work` on a thread that is in this namespace. Sockets, TAP devices and child processes made there belong to
     /// the namespace for good, wherever they are used later.
     ///

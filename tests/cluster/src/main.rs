@@ -1,0 +1,64 @@
+//! `cluster`: starts the cluster of the test `whole` for a person to play with, and takes it down again on Ctrl-C.
+
+mod commands;
+mod folder;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+use cluster::{Cluster, NGINX};
+use tests::namespaces;
+
+use folder::Folder;
+
+/// Starts a whole cluster on this machine, without containers and without root: two nodes, each with its speaker, two
+/// controllers, a real API server, a router, and a client behind it. Commands come from standard input ("help" lists
+/// them); Ctrl-C or "quit" takes everything down. Nothing of the host's network is touched.
+#[derive(Parser, Debug)]
+#[command(name = "cluster", version)]
+struct Args {
+    /// Where logs and captures go, and stay [default: a temporary directory that goes with the cluster].
+    #[arg(long, value_name = "DIR")]
+    logs: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    if let Some(exit) = cluster::run_if_asked() {
+        return exit;
+    }
+    let args = Args::parse();
+    // Without standard output or error there is nobody to tell.
+    if let Err(refusal) = namespaces::enter() {
+        let _ = writeln!(io::stderr(), "cluster: {refusal}");
+        return ExitCode::FAILURE;
+    }
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "cluster: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<()> {
+    let folder = Folder::new(args.logs)?;
+    let mut out = io::stdout();
+    writeln!(out, "starting; this takes some seconds")?;
+    let interrupted = commands::interrupts()?;
+    let started = Cluster::start(folder.path());
+    let started =
+        started.with_context(|| format!("it did not start; logs are in {}", folder.kept().display()))?;
+    // How to get the binaries has been said.
+    let Some(mut cluster) = started else { anyhow::bail!("it needs the binaries of Kubernetes") };
+    let address = cluster.expose_nginx()?;
+    let tools = folder.write_tools(&cluster)?;
+    writeln!(out, "{}", folder.introduction(&tools, NGINX, address))?;
+    commands::serve(&mut cluster, address, &interrupted)?;
+    writeln!(out, "taking it down")?;
+    drop(cluster);
+    Ok(())
+}
