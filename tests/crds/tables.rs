@@ -95,7 +95,10 @@ pub(crate) fn badly_reserved_pools() -> Vec<Refused> {
         (reserved(&json!({ "addresses": ["10.0.0.7"] })), "say for which Services"),
         (reserved(&json!({ "addresses": ["10.0.0.7"], "serviceSelector": {} })), "say for which Services"),
         (reserved(&json!({ "addresses": ["10.0.0.7"], "namespace": "" })), "namespace"),
-        (reserved(&json!({ "addresses": ["10.0.0.7"], "serviceSelector": unreadable })), "at least one value"),
+        (
+            reserved(&json!({ "addresses": ["10.0.0.7"], "serviceSelector": unreadable })),
+            "at least one value",
+        ),
         (reserved(&json!({ "addresses": [], "name": "web" })), "reservations[0].addresses"),
         (reserved(&json!({ "addresses": many, "name": "web" })), "reservations[0].addresses"),
         (reserved(&address("10.0.0.7-9")), "both ends of a range must be IP addresses written in full"),

@@ -60,13 +60,7 @@ impl Process {
     ///
     /// # Panics
     /// If it cannot be started.
-    pub fn start(
-        name: &str,
-        program: &Path,
-        arguments: &[String],
-        folder: &Path,
-        remove: bool,
-    ) -> Self {
+    pub fn start(name: &str, program: &Path, arguments: &[String], folder: &Path, remove: bool) -> Self {
         let log = folder.join(format!("{name}.log"));
         let output = File::options().create(true).append(true).open(&log).expect("the folder is ours");
         let mut guard = Command::new("/bin/sh")

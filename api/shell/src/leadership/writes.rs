@@ -76,8 +76,9 @@ pub(super) fn fenced(client: Client, tenure: Tenure) -> Client {
                 return Err(kube::Error::Service(Box::new(NotLeading)));
             };
             let answer = client.send(request).await;
-            // Without an answer it may still be on its way.
-            if answer.is_ok() {
+            // Without an answer it may still be on its way; so it may behind a
+            // server that gave up waiting for another one.
+            if answer.as_ref().is_ok_and(|answer| !answer.status().is_server_error()) {
                 write.answered();
             }
             answer

@@ -15,8 +15,8 @@ use metallb_api::{EndpointSlice, Node, Service};
 
 mod alone;
 mod ipv6;
-mod segments;
 mod reporting;
+mod segments;
 mod together;
 
 const ETH0: InterfaceId = InterfaceId(2);
