@@ -3,6 +3,7 @@
 use api_server::{Identity, NAMESPACE};
 use metallb_api::crd::IPAddressPool;
 use serde_json::{Value, json};
+use tests::manifests::{manifests, objects as objects_of};
 
 use crate::objects::{self, Refused};
 use crate::setup::{Controller, Stage, eventually, typed};
@@ -108,4 +109,64 @@ async fn b5_b6_b9_b11_what_a_schema_cannot_see_is_a_condition() {
         assert!(described.contains(fragment), "{name} does not say {fragment:?}:\n{described}");
     }
     controller.stop().await;
+}
+
+/// What the examples are applied with.
+const EXAMPLES: &[&str] =
+    &["nginx.yaml", "traefik.yaml", "envoy-gateway.yaml", "flux/ferrolb.yaml", "argocd"];
+/// Where their objects live.
+const THEIR_NAMESPACES: &[&str] = &["argocd", "flux-system", "traefik", "envoy-gateway-system"];
+
+/// A CRD that takes any object of a kind of somebody else's.
+fn open_crd(group: &str, version: &str, kind: &str) -> Value {
+    let plural = format!("{}s", kind.to_lowercase());
+    let scope = if kind == "GatewayClass" { "Cluster" } else { "Namespaced" };
+    let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}"),
+            "annotations": {"api-approved.kubernetes.io": "unapproved, for a test"}},
+        "spec": {"group": group, "scope": scope, "names": {"kind": kind, "plural": plural},
+            "versions": [{"name": version, "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": anything}}]},
+    })
+}
+
+/// Where the kinds of Flux, Argo CD, Prometheus and Gateway API are there, every example and overlay is valid to the
+/// letter.
+#[tokio::test]
+async fn the_examples_are_taken_where_their_kinds_are() {
+    let Some(stage) = Stage::take().await else { return };
+    let foreign = [
+        ("source.toolkit.fluxcd.io", "v1", "GitRepository"),
+        ("kustomize.toolkit.fluxcd.io", "v1", "Kustomization"),
+        ("argoproj.io", "v1alpha1", "Application"),
+        ("monitoring.coreos.com", "v1", "ServiceMonitor"),
+        ("monitoring.coreos.com", "v1", "PrometheusRule"),
+        ("gateway.networking.k8s.io", "v1", "Gateway"),
+        ("gateway.networking.k8s.io", "v1", "GatewayClass"),
+        ("gateway.envoyproxy.io", "v1alpha1", "EnvoyProxy"),
+    ];
+    let mut items: Vec<Value> =
+        foreign.iter().map(|(group, version, kind)| open_crd(group, version, kind)).collect();
+    items.extend(
+        THEIR_NAMESPACES
+            .iter()
+            .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})),
+    );
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
+    stage.api.kubectl_as(&Identity::Admin, &["apply", "-f", "-"], &list).expect("they are good");
+    let names: Vec<String> =
+        foreign.iter().map(|(group, _, kind)| format!("{}s.{group}", kind.to_lowercase())).collect();
+    let wait = ["wait", "crd", "--for=condition=Established", "--timeout=60s"];
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    stage.api.kubectl(&[&wait[..], &names].concat());
+    let dry_run = ["apply", "--dry-run=server", "--validate=strict"];
+    for example in EXAMPLES {
+        let path = manifests().join("examples").join(example);
+        assert!(path.is_dir() || !objects_of(&path).is_empty(), "{example} has nothing in it");
+        stage.api.kubectl(&[&dry_run[..], &["-f", &path.display().to_string()]].concat());
+    }
+    stage.api.kubectl(&[&dry_run[..], &["-k", "manifests/overlays/prometheus"]].concat());
+    stage.api.kubectl(&[&["delete", "crd"], &names[..]].concat());
 }

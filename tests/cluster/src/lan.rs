@@ -44,7 +44,7 @@ pub struct Lan {
     pub client: Station,
     /// In the order of [`NODES`].
     pub nodes: Vec<Station>,
-    /// In the order of [`PODS`].
+    /// Of the controllers' Pods.
     pub pods: Vec<Station>,
 }
 

@@ -45,6 +45,12 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> anyhow::Result<()> {
+    if std::env::var_os("KUBEBUILDER_ASSETS").is_none_or(|assets| assets.is_empty()) {
+        anyhow::bail!(
+            "it needs kube-apiserver, etcd and kubectl, which one command gets, with Go 1.25 or later:\n    \
+             export KUBEBUILDER_ASSETS=$(tests/kube-apiserver/install)"
+        );
+    }
     let folder = Folder::new(args.logs)?;
     let mut out = io::stdout();
     writeln!(out, "starting; this takes some seconds")?;
@@ -52,8 +58,7 @@ fn run(args: Args) -> anyhow::Result<()> {
     let started = Cluster::start(folder.path());
     let started =
         started.with_context(|| format!("it did not start; logs are in {}", folder.kept().display()))?;
-    // How to get the binaries has been said.
-    let Some(mut cluster) = started else { anyhow::bail!("it needs the binaries of Kubernetes") };
+    let mut cluster = started.context("there are no binaries of Kubernetes")?;
     let address = cluster.expose_nginx()?;
     let tools = folder.write_tools(&cluster)?;
     writeln!(out, "{}", folder.introduction(&tools, NGINX, address))?;

@@ -117,7 +117,8 @@ impl Running {
         self.process.signal(Signal::SIGTERM);
         let ended = self.process.wait(END);
         let status = ended.with_context(|| format!("{} has ignored SIGTERM", self.program.name()))?;
-        anyhow::ensure!(status.success(), "{} ended with {status}", self.program.name());
+        let (name, log) = (self.program.name(), self.process.log_end());
+        anyhow::ensure!(status.success(), "{name} ended with {status}:\n{log}");
         Ok(())
     }
 }

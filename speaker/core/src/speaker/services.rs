@@ -108,8 +108,8 @@ impl Speaker {
     }
 
     /// The Services that an election may change something about: those that are
-    /// announced, or would be but for D44, and those that this node owns. Of ten thousand others nothing
-    /// is copied.
+    /// announced, or would be but for D44, and those that this node owns. Of ten
+    /// thousand others nothing is copied.
     fn affected(&mut self) -> Vec<ServiceKey> {
         let config = self.cluster.config();
         let electorate = electorate(&self.cluster, self.membership.as_ref(), &self.settings);
