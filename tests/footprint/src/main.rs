@@ -135,18 +135,17 @@ fn print(rows: &[Row]) -> io::Result<()> {
             "| {services} | {created:.1} s | {assigned:.1} s | {announced:.1} s | {started:.1} s |"
         )?;
     }
+    let header =
+        "resident | heap | peak | threads | restarted: resident | heap | peak | heap for each Service |";
     for (index, name) in ["controller", "speaker"].into_iter().enumerate() {
-        writeln!(
-            out,
-            "\n| {name}: Services | resident | of it heap and stacks | peak | threads | restarted | of it heap and stacks | peak | bytes per Service |"
-        )?;
+        writeln!(out, "\n| {name}: Services | {header}")?;
         writeln!(out, "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")?;
         for (row, before) in rows.iter().zip(std::iter::once(None).chain(rows.iter().map(Some))) {
             let (grown, fresh) = (&row.grown[index], &row.fresh[index]);
             let slope = before.and_then(|before| {
                 let more = row.services.checked_sub(before.services).filter(|more| *more > 0)?;
                 let kib = grown.anonymous.cast_signed() - before.grown[index].anonymous.cast_signed();
-                Some(format!("{}", kib * 1_024 / more.cast_signed()))
+                Some(format!("{} B", kib * 1_024 / more.cast_signed()))
             });
             writeln!(
                 out,

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 pub(crate) struct Size {
     /// `VmRSS`: what it has in memory, pages of its program included.
     pub(crate) resident: usize,
-    /// `RssAnon`: heap and stacks of it.
+    /// `RssAnon`: heap and stacks.
     pub(crate) anonymous: usize,
     /// `VmHWM`: the most it has ever had in memory.
     pub(crate) peak: usize,
