@@ -1,6 +1,7 @@
 //! Writes that are retried until they stand or are overtaken: one value for
 //! each key, the latest wins.
 
+mod left_out;
 mod schedule;
 
 use std::fmt::Debug;
@@ -15,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::random::Jitter;
 
+use left_out::LeftOut;
 pub use schedule::{Outcome, Schedule};
 
 /// Writes that are under way at the same time. The API server's fair queueing
@@ -42,6 +44,7 @@ impl<K, V> Clone for Writes<K, V> {
 pub struct Queue<K, V> {
     receiver: mpsc::Receiver<(K, V)>,
     schedule: Schedule<K, V>,
+    left_out: LeftOut,
     jitter: Jitter,
 }
 
@@ -49,7 +52,8 @@ pub struct Queue<K, V> {
 #[must_use]
 pub fn channel<K: Ord + Clone, V>(capacity: usize) -> (Writes<K, V>, Queue<K, V>) {
     let (sender, receiver) = mpsc::channel(HANDOVER);
-    (Writes { sender }, Queue { receiver, schedule: Schedule::new(capacity), jitter: Jitter::seeded() })
+    let schedule = Schedule::new(capacity);
+    (Writes { sender }, Queue { receiver, schedule, left_out: LeftOut::default(), jitter: Jitter::seeded() })
 }
 
 impl<K, V> Writes<K, V> {
@@ -82,6 +86,9 @@ where
         let mut is_open = true;
         loop {
             let now = Instant::now();
+            if let Some(number) = self.left_out.take_due(now) {
+                report(number);
+            }
             while under_way.len() < CONCURRENT
                 && let Some((key, value)) = self.schedule.take_due(now)
             {
@@ -91,10 +98,14 @@ where
                 }));
             }
             if !is_open && under_way.is_empty() {
+                if let Some(number) = self.left_out.rest() {
+                    report(number);
+                }
                 return;
             }
             let free = under_way.len() < CONCURRENT;
             let due = self.schedule.next_due().filter(|_| free && is_open);
+            let report_due = self.left_out.due(now);
             tokio::select! {
                 wanted = self.receiver.recv(), if is_open => match wanted {
                     Some((key, value)) => self.put(key, value),
@@ -104,22 +115,33 @@ where
                     self.schedule.finish(Instant::now(), &key, outcome, &mut self.jitter);
                 }
                 () = sleep_until(due.unwrap_or(now)), if due.is_some() => {}
+                () = sleep_until(report_due.unwrap_or(now)), if report_due.is_some() => {}
             }
         }
     }
 
     fn put(&mut self, key: K, value: V) {
-        if let Err(rejected) = self.schedule.put(Instant::now(), key, value) {
-            tracing::error!(op = "write", key = ?rejected, "too many objects wait; one is left out");
+        if let Err(key) = self.schedule.put(Instant::now(), key, value) {
+            tracing::debug!(op = "write", key = ?key, "too many objects wait; this one is left out");
+            self.left_out.add();
         }
     }
 }
 
+fn report(left_out: u64) {
+    tracing::error!(op = "write", left_out, "too many objects wait; some are left out");
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::sync::{Arc, Mutex};
 
+    use serde_json::Value;
+    use tracing::Dispatch;
+
     use super::*;
+    use crate::logs::{self, LogLevel};
 
     type Log = Arc<Mutex<Vec<(&'static str, u32)>>>;
 
@@ -176,5 +198,53 @@ mod tests {
         assert_eq!(recorded(&log), [("a", 1)]);
         drop(writes);
         task.await.expect("a write that hangs times out, and the queue ends");
+    }
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        fn numbers_left_out(&self) -> Vec<u64> {
+            let text = self.0.lock().expect("nothing panics while writing").clone();
+            let lines = serde_json::Deserializer::from_slice(&text).into_iter::<Value>();
+            let lines = lines.map(|line| line.expect("each line is one object"));
+            lines.filter_map(|line| line["left_out"].as_u64()).collect()
+        }
+    }
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("nothing panics while writing").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_full_queue_leaves_out_is_one_line_a_minute() {
+        let lines = Lines::default();
+        let sink = lines.clone();
+        // With one subscriber only, a line that another test's thread comes to
+        // first is taken for one that nobody wants.
+        let _second = Dispatch::new(logs::lines_to(LogLevel::Info, io::sink));
+        let _logs = tracing::subscriber::set_default(logs::lines_to(LogLevel::Info, move || sink.clone()));
+        let (writes, queue) = channel(1);
+        let task = tokio::spawn(queue.run(|_, _| std::future::pending()));
+        for key in 0..2_000 {
+            writes.put(key, ()).await;
+        }
+        tokio::time::sleep(Duration::from_secs(59)).await;
+        assert_eq!(lines.numbers_left_out(), [1]);
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert_eq!(lines.numbers_left_out(), [1, 1_998], "the rest, and then silence");
+        writes.put(2_000, ()).await;
+        writes.put(2_001, ()).await;
+        writes.put(2_002, ()).await;
+        drop(writes);
+        task.await.expect("the queue ends with its senders");
+        assert_eq!(lines.numbers_left_out(), [1, 1_998, 1, 2], "nothing is lost at the end");
     }
 }

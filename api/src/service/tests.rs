@@ -121,3 +121,24 @@ fn c31_c43_odd_values_mean_the_default() {
     let garbage = service(json!({ "loadBalancerIP": "not an address" }), json!({}));
     assert_eq!(garbage.load_balancer_ip.as_deref(), Some("not an address"));
 }
+
+#[test]
+fn who_wrote_the_status_last() {
+    let entry = |manager: &str, time: &str, fields: Value| {
+        json!({ "manager": manager, "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
+            "time": time, "subresource": "status", "fieldsV1": fields })
+    };
+    let ingress = || json!({ "f:status": { "f:loadBalancer": { "f:ingress": {} } } });
+    let (earlier, later) = ("2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z");
+    for (entries, expected) in [
+        (json!([]), None),
+        (json!([entry("a", earlier, ingress())]), Some("a")),
+        (json!([entry("a", later, ingress()), entry("b", earlier, ingress())]), Some("a")),
+        (json!([entry("a", earlier, ingress()), entry("b", later, json!({ "f:spec": {} }))]), Some("a")),
+        (json!([entry("a", earlier, json!({ "f:status": { "f:conditions": {} } }))]), None),
+    ] {
+        let object = json!({ "metadata": { "managedFields": entries } });
+        let service = Service::from(&serde_json::from_value::<core::Service>(object).expect("a Service"));
+        assert_eq!(service.status_writer.as_deref(), expected, "{entries}");
+    }
+}

@@ -84,7 +84,6 @@ type Announced = Arc<Mutex<Vec<(ServiceKey, IpAddr)>>>;
 
 /// The speaker's `kube.rs` around its core, on a node with one interface and no neighbours. Dropping it is SIGKILL.
 pub(crate) struct SpeakerProcess {
-    pub(crate) readiness: Readiness,
     announced: Announced,
     trigger: shutdown::Trigger,
     task: JoinHandle<()>,
@@ -102,14 +101,14 @@ impl SpeakerProcess {
         let (input, inputs) = mpsc::channel(64);
         let (effects, effect) = mpsc::channel(1024);
         let metrics = ClientMetrics::register(&Registry::new());
-        let readiness = Readiness::default();
         let announced = Announced::default();
         let (trigger, shutdown) = shutdown::channel();
         let client = connect(api, "speaker").await;
         let core = drive(core(node, gossip), inputs, effects, Arc::clone(&announced), shutdown.clone());
-        let shell = speaker::kube::run(client, settings, input, effect, metrics, readiness.clone(), shutdown);
+        let shell =
+            speaker::kube::run(client, settings, input, effect, metrics, Readiness::default(), shutdown);
         let task = tokio::spawn(async { _ = tokio::join!(shell, core) });
-        Self { readiness, announced, trigger, task }
+        Self { announced, trigger, task }
     }
 
     /// What it announces, as `service address`.

@@ -228,7 +228,7 @@ fn c10_notices_tell_what_was_lost() {
     world.delete("s");
     let expected = Notice::Cleared {
         service: key("s"),
-        addresses: vec![super::world::ip("10.0.0.0")],
+        addresses: vec![ip("10.0.0.0")],
         reason: "the Service is deleted".to_owned(),
     };
     assert_eq!(world.notices, [expected]);
