@@ -32,9 +32,10 @@ pub use subject::Subject;
 
 /// Delays between tries of a request that fails.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(800), cap: Duration::from_secs(60) };
-/// Delays between tries that need a change made by hand first: the CRD, or the
-/// RBAC rules.
-const SLOW: Backoff = Backoff { base: Duration::from_secs(300), cap: Duration::from_secs(300) };
+/// Delays between tries that most likely need a change made by hand first: the
+/// CRD, or the RBAC rules. The first ones are short: an API server that has just
+/// started refuses what it will allow in a moment.
+const SLOW: Backoff = Backoff { base: Duration::from_secs(5), cap: Duration::from_secs(300) };
 /// Delays before what somebody has undone is written again. They grow, so that
 /// two writers that disagree do not keep the API server busy.
 const RESTORE: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(300) };

@@ -10,8 +10,10 @@ use crate::random::Jitter;
 
 /// Delays between tries of one key.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(200), cap: Duration::from_secs(60) };
-/// Delays between tries that need a change made by hand first: RBAC rules, a CRD.
-const SLOW: Backoff = Backoff { base: Duration::from_secs(300), cap: Duration::from_secs(300) };
+/// Delays between tries that most likely need a change made by hand first: RBAC
+/// rules, a CRD. The first ones are short: an API server that has just started
+/// refuses what it will allow in a moment.
+const SLOW: Backoff = Backoff { base: Duration::from_secs(5), cap: Duration::from_secs(300) };
 
 /// How a write went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +27,8 @@ pub enum Outcome {
         /// The server asked for it, of all writes (429).
         of_server: bool,
     },
-    /// Somebody has to change something first: try again every few minutes.
+    /// Somebody has to change something first: try again soon, and after that
+    /// every few minutes.
     RetrySlowly,
 }
 
@@ -131,7 +134,10 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Schedule<K, V> {
                 }
                 delay
             }
-            Outcome::RetrySlowly => SLOW.delay(1, jitter),
+            Outcome::RetrySlowly => {
+                entry.failures = entry.failures.saturating_add(1);
+                SLOW.delay(entry.failures, jitter)
+            }
         };
         entry.state = State::Waiting(now + delay);
         self.due.insert((now + delay, key.clone()));
@@ -204,13 +210,17 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_human_is_tried_every_few_minutes() {
-        let (mut schedule, now, mut jitter) = schedule();
+    fn what_needs_a_human_is_tried_soon_and_then_every_few_minutes() {
+        let (mut schedule, mut now, mut jitter) = schedule();
         schedule.put(now, "a", 1).expect("there is room");
-        schedule.take_due(now).expect("it is due");
-        schedule.finish(now, &"a", Outcome::RetrySlowly, &mut jitter);
-        let due = schedule.next_due().expect("it waits");
-        assert!(due - now >= Duration::from_secs(150) && due - now <= Duration::from_secs(300));
+        for most in [5, 10, 20, 40, 80, 160, 300, 300] {
+            schedule.take_due(now).expect("it is due");
+            schedule.finish(now, &"a", Outcome::RetrySlowly, &mut jitter);
+            let due = schedule.next_due().expect("it waits");
+            let most = Duration::from_secs(most);
+            assert!(due - now >= most / 2 && due - now <= most, "{:?}", due - now);
+            now = due;
+        }
     }
 
     #[test]
