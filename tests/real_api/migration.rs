@@ -200,7 +200,10 @@ async fn g63_to_g92_under_metallbs_own_rights_and_kinds() {
     speaker.stop().await;
     for account in ["controller", "speaker"] {
         let refused = refused(&stage.requests(account));
-        assert!(refused.values().all(|count| *count <= REFUSALS), "{account} asks again and again: {refused:#?}");
+        assert!(
+            refused.values().all(|count| *count <= REFUSALS),
+            "{account} asks again and again: {refused:#?}"
+        );
     }
     // Said once, each with what is missing.
     let mut said: BTreeMap<String, usize> = BTreeMap::new();
