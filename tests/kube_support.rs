@@ -1,17 +1,13 @@
 //! What the tests of both shells against the in-memory API server share: our
-//! RBAC manifests, and objects to put in.
+//! RBAC manifests, and the namespace that Services are in.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use fake_api::{Attributes, FakeApi, Grant, Rbac, RequestRecord};
 use k8s_openapi::api::core::v1 as core;
-use metallb_api::crd::{IPAddressPool, L2Advertisement};
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
-
-/// The namespace that everything of ours is in.
-pub(crate) const NAMESPACE: &str = "metallb-system";
+use serde_json::Value;
+use tests::objects::{self, NAMESPACE};
 
 /// The service account of a component, as a user.
 pub(crate) fn account(component: &str) -> String {
@@ -34,28 +30,9 @@ pub(crate) fn fake() -> FakeApi {
     FakeApi::builder().rbac(rbac()).build().expect("our own CRDs are implemented")
 }
 
-/// An object of the test's own making.
-pub(crate) fn typed<K: DeserializeOwned>(value: Value) -> K {
-    serde_json::from_value(value).expect("the test's own object decodes")
-}
-
-/// A pool of these ranges.
-pub(crate) fn pool(name: &str, addresses: &[&str]) -> IPAddressPool {
-    typed(json!({"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool",
-        "metadata": {"name": name, "namespace": NAMESPACE}, "spec": {"addresses": addresses}}))
-}
-
-/// An advertisement of every pool.
-pub(crate) fn advertisement(name: &str) -> L2Advertisement {
-    typed(json!({"apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement",
-        "metadata": {"name": name, "namespace": NAMESPACE}, "spec": {}}))
-}
-
 /// A Service of type LoadBalancer in namespace `default`.
 pub(crate) fn service(name: &str) -> core::Service {
-    typed(json!({"apiVersion": "v1", "kind": "Service",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {"type": "LoadBalancer", "ports": [{"port": 80}], "selector": {"app": name}}}))
+    objects::service("default", name)
 }
 
 /// Requests that were refused by RBAC, and grants that no request needed.

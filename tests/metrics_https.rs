@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fake_api::{FakeApi, Fault, Match, Rbac};
+use futures::future::join_all;
 use metallb_shell::http::{self, Endpoints, HttpSettings};
 use metallb_shell::tls::certificate::{CHAIN_FILE, KEY_FILE};
 use metallb_shell::{CommonArgs, Readiness, shutdown};
@@ -29,6 +30,9 @@ const SPEAKER: &str = "system:serviceaccount:metallb-system:speaker";
 const PROMETHEUS: &str = "system:serviceaccount:monitoring:prometheus-k8s";
 /// Its token.
 const TOKEN: &str = "the-token-of-prometheus";
+
+/// What has not come true after this time will not.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Somebody's `/metrics`, served until this is dropped.
 struct Served {
@@ -157,7 +161,7 @@ fn ask(address: SocketAddr, greeting: &Greeting, request: &str) -> std::io::Resu
     let name = ServerName::try_from("localhost").expect("it is a name");
     let connection = ClientConnection::new(Arc::new(config), name).map_err(std::io::Error::other)?;
     let tcp = TcpStream::connect(address)?;
-    tcp.set_read_timeout(Some(Duration::from_secs(30)))?;
+    tcp.set_read_timeout(Some(PATIENCE))?;
     let mut stream = StreamOwned::new(connection, tcp);
     stream.write_all(request.as_bytes())?;
     let mut text = String::new();
@@ -309,11 +313,13 @@ async fn g125_answers_are_remembered_also_while_the_api_server_is_gone() {
     served.api.set_gone(false);
     assert_eq!(served.status("Bearer new").await, "401", "a failure is not remembered");
 
-    let mut refused = 0;
-    for number in 0..40 {
-        refused += usize::from(served.status(&format!("Bearer {number}")).await == "429");
-    }
-    assert!(refused > 0, "40 unknown tokens in a moment are not all asked about");
+    // At once: one after the other they may take a slow machine so long that none is one too many in its second.
+    let unknown = (0..40).map(|number| format!("Bearer {number}")).collect::<Vec<_>>();
+    let answers = join_all(unknown.iter().map(|token| served.status(token))).await;
+    assert!(
+        answers.iter().any(|status| status == "429"),
+        "40 unknown tokens in a moment are not all asked about: {answers:?}"
+    );
     assert_eq!(served.status(&bearer()).await, "200", "that is no reason to refuse who is known");
 }
 
@@ -376,7 +382,7 @@ async fn g17_a_changed_certificate_is_read_again() {
     let second = directory.renew();
     let started = Instant::now();
     while shown().await != second {
-        assert!(started.elapsed() < Duration::from_secs(30), "it is never read again");
+        assert!(started.elapsed() < PATIENCE, "it is never read again");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
@@ -459,7 +465,10 @@ fn g47_g125_the_component_moves_ports_probes_and_monitors() {
             objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
         found.unwrap_or_else(|| panic!("there is no {kind} {name}"))
     };
-    for (kind, name) in [("Deployment", "controller"), ("DaemonSet", "speaker")] {
+    // V2: the speaker serves its probes on loopback alone, and without a host the kubelet asks the node's address.
+    for (kind, name, probed) in
+        [("Deployment", "controller", Value::Null), ("DaemonSet", "speaker", json!("127.0.0.1"))]
+    {
         let template = &of(kind, name)["spec"]["template"];
         let container = &template["spec"]["containers"][0];
         let args = container["args"].as_array().expect("it has some").iter().filter_map(Value::as_str);
@@ -474,6 +483,7 @@ fn g47_g125_the_component_moves_ports_probes_and_monitors() {
         assert!(ports.iter().all(|port| port["containerPort"] != 7472), "{name}: {ports:?}");
         for probe in ["livenessProbe", "readinessProbe"] {
             assert_eq!(container[probe]["httpGet"]["port"], 17_472, "{name}");
+            assert_eq!(container[probe]["httpGet"]["host"], probed, "{name}");
         }
         let service = of("Service", &format!("{name}-monitor-service"));
         assert_eq!(service["spec"]["ports"][0]["targetPort"], "metricshttps");

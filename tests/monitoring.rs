@@ -9,6 +9,7 @@ use metallb_api::{NodeName, ServiceKey};
 use metallb_shell::Readiness;
 use metallb_shell::leadership::{self, Candidacy};
 use prometheus::Registry;
+use prometheus::proto::MetricFamily;
 use regex::Regex;
 use serde_json::{Value, json};
 use speaker::event_loop::Summary;
@@ -25,6 +26,18 @@ const KEYWORDS: &[&str] =
 
 /// The names of all series of both binaries, each with its labels.
 fn registered() -> BTreeMap<String, BTreeSet<String>> {
+    let families = gathered().into_iter();
+    families.map(|family| (family.name().to_owned(), labels_of(&family).into_iter().collect())).collect()
+}
+
+/// The labels of a family, in the order of their names.
+fn labels_of(family: &MetricFamily) -> Vec<String> {
+    let metric = family.get_metric().first().expect("a family that is gathered has a series");
+    metric.get_label().iter().map(|label| label.name().to_owned()).collect()
+}
+
+/// What a scrape of both binaries would show.
+fn gathered() -> Vec<MetricFamily> {
     let registry = Registry::new();
     controller::metrics::Metrics::register(&registry).show(&controller_core::PoolUsage {
         pool: "pool".to_owned(),
@@ -42,13 +55,7 @@ fn registered() -> BTreeMap<String, BTreeSet<String>> {
     summary.core.gossip_rejections.insert(GossipRejection::Truncated, 1);
     let (_sender, receiver) = watch::channel(summary);
     speaker::metrics::register(&registry, NodeName::from("wk01"), receiver);
-    let mut names = BTreeMap::new();
-    for family in registry.gather() {
-        let metric = family.get_metric().first().expect("a family that is gathered has a series");
-        let labels = metric.get_label().iter().map(|label| label.name().to_owned()).collect();
-        names.insert(family.name().to_owned(), labels);
-    }
-    names
+    registry.gather()
 }
 
 /// What a controller shows that stands for election. Nothing is asked of its server.
@@ -189,6 +196,28 @@ fn every_series_is_on_the_dashboard() {
         let excused = shown_elsewhere.contains(&name.as_str()) || groups.contains(&name.as_str());
         assert!(excused || asked.contains(name.as_str()), "{name} is on no panel");
     }
+}
+
+/// Series with MetalLB's names begin like this.
+const OF_METALLB: &[&str] =
+    &["metallb_allocator_", "metallb_k8s_client_", "metallb_layer2_", "metallb_speaker_announced"];
+
+#[test]
+fn docs_metrics_has_a_row_for_every_series_of_ours() {
+    let page = std::fs::read_to_string(manifests().join("../docs/metrics.md")).expect("it is there");
+    let table = page.split("| metric | labels | what |").nth(1).expect("the page has the table");
+    let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    let is_ours = |family: &MetricFamily| !OF_METALLB.iter().any(|start| family.name().starts_with(start));
+    let expected: Vec<String> = gathered()
+        .into_iter()
+        .filter(is_ours)
+        .map(|family| {
+            let labels = labels_of(&family).iter().map(|label| format!("`{label}`")).collect::<Vec<_>>();
+            format!("| `{}` | {} | {} |", family.name(), labels.join(", "), family.help())
+        })
+        .collect();
+    assert!(expected.len() > 10, "only {expected:?}");
+    assert_eq!(rows, expected, "docs/metrics.md should have these rows:\n{}", expected.join("\n"));
 }
 
 /// G125: MetalLB's flavour, on 9120 over HTTPS; and the component by itself, on 7472 as the base is.

@@ -105,10 +105,10 @@ impl Client {
         Ok(())
     }
 
-    /// A answers every question for these VIPs. Gives up after two seconds.
+    /// A answers every question for these VIPs. Gives up after ten seconds.
     fn answer_all(&mut self, vips: &[IpAddr]) -> io::Result<()> {
         let mut open = vips.to_vec();
-        let end = Instant::now() + Duration::from_secs(2);
+        let end = Instant::now() + Duration::from_secs(10);
         while !open.is_empty() && Instant::now() < end {
             for tap in self.taps.values() {
                 while let Some(frame) = tap.receive(&mut self.buffer)? {

@@ -101,6 +101,7 @@ fn the_image_is_built_from_every_member_of_the_workspace() {
 
 /// The list of parts of a program.
 fn sbom(program: &str) -> Value {
+    assert!(Command::new("jq").arg("--version").output().is_ok(), "{NO_JQ}");
     let output = Command::new(root().join(".ci/sbom")).arg(program).output().expect("the script can be run");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("it writes JSON")
@@ -140,6 +141,9 @@ fn every_crate_in_a_program_is_in_its_sbom() {
     }
 }
 
+/// What our scripts write JSON with, and the README asks for.
+const NO_JQ: &str = "jq is not installed, which .ci/sbom and tests/kind/run need: apt-get install jq";
+
 /// A directory of the test's own, with what the script calls in it.
 struct Tools {
     dir: PathBuf,
@@ -157,7 +161,10 @@ impl Tools {
         for tool in Self::REAL {
             let path = std::env::var_os("PATH").expect("there is a PATH");
             let found = std::env::split_paths(&path).map(|dir| dir.join(tool)).find(|path| path.is_file());
-            let found = found.unwrap_or_else(|| panic!("{tool} is not installed"));
+            let found = found.unwrap_or_else(|| match tool {
+                &"jq" => panic!("{NO_JQ}"),
+                _ => panic!("{tool} is not installed"),
+            });
             std::os::unix::fs::symlink(found, dir.join(tool)).expect("the directory is new");
         }
         Self { dir }

@@ -20,7 +20,7 @@ use tests::namespaces::{self, Namespace};
 const KERNEL: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 2);
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
 const HOST_MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 8, 1]);
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();

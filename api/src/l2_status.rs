@@ -17,6 +17,9 @@ pub const ANNOUNCED: &str = "Announced";
 /// Its reason: the node is first in the election (D20).
 pub const OWNER: &str = "Owner";
 
+/// The longest value of a label.
+const MAX_LABEL_LEN: usize = 63;
+
 /// Who announces what.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subject {
@@ -48,7 +51,8 @@ pub struct L2Status {
     pub uid: String,
     /// The version this view was read at; opaque, passed back with a write.
     pub resource_version: String,
-    /// What its labels say (A42); `None` unless they say all of it.
+    /// What its labels say (A42); `None` unless they say all of it. The node's
+    /// name may be cut.
     pub labels: Option<Subject>,
     /// What its status says; `None` as long as there is none.
     pub content: Option<L2StatusContent>,
@@ -57,11 +61,12 @@ pub struct L2Status {
 }
 
 impl Subject {
-    /// The labels of its object (A42).
+    /// The labels of its object (A42). The name of a node may be too long for
+    /// one, and is cut then; the status has all of it.
     #[must_use]
     pub fn to_labels(&self) -> BTreeMap<String, String> {
         let labels = [
-            (NODE_LABEL, self.node.as_str()),
+            (NODE_LABEL, label_value(self.node.as_str())),
             (SERVICE_NAME_LABEL, self.service.name()),
             (SERVICE_NAMESPACE_LABEL, self.service.namespace()),
         ];
@@ -75,6 +80,12 @@ impl Subject {
             service: ServiceKey::new(value(SERVICE_NAMESPACE_LABEL)?, value(SERVICE_NAME_LABEL)?),
         })
     }
+}
+
+/// As much of `name`, which is a DNS name, as a label takes.
+fn label_value(name: &str) -> &str {
+    let cut = name.get(..MAX_LABEL_LEN).unwrap_or(name);
+    cut.trim_end_matches(['-', '.'])
 }
 
 impl L2StatusContent {
@@ -130,7 +141,10 @@ impl L2Status {
     /// Whether labels and status agree on `subject`, as far as they say anything.
     #[must_use]
     pub fn is_of(&self, subject: &Subject) -> bool {
-        self.labels.as_ref() == Some(subject)
+        let is_labelled = |labels: &Subject| {
+            labels.service == subject.service && labels.node.as_str() == label_value(subject.node.as_str())
+        };
+        self.labels.as_ref().is_some_and(is_labelled)
             && self.content.as_ref().is_none_or(|content| content.subject == *subject)
     }
 }
@@ -192,6 +206,22 @@ mod tests {
             json!({ "node": "wk01", "serviceName": "nginx", "serviceNamespace": "web" }),
             "as MetalLB writes it"
         );
+    }
+
+    #[test]
+    fn a42_a_name_that_is_too_long_for_a_label_is_cut() {
+        let long = |middle: &str| format!("{}{middle}rack-7.example.org", "n".repeat(60));
+        for (middle, expected) in [("aaaa", "aaa"), ("a-.a", "a")] {
+            let subject = Subject { node: long(middle).into(), ..subject() };
+            let labels = subject.to_labels();
+            assert_eq!(labels[NODE_LABEL], format!("{}{expected}", "n".repeat(60)));
+            let content = L2StatusContent { subject, interfaces: Vec::new(), announced: None };
+            let status = content.to_status(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+            assert!(seen(json!(labels), json!(null)).is_of(&content.subject), "it is not written yet");
+            let read = seen(json!(labels), json!(status));
+            assert!(read.is_of(&content.subject));
+            assert_eq!(read.subject(), Some(&content.subject));
+        }
     }
 
     #[test]

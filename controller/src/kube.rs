@@ -247,6 +247,7 @@ impl Dispatch {
                 };
                 if !self.events.report(occurrence) {
                     tracing::debug!(op = "event", "an Event was dropped: too many at once");
+                    self.metrics.client.update_errors.inc();
                 }
             }
             Effect::Notice(notice) => self.note(&notice),

@@ -20,6 +20,7 @@ use metallb_shell::logs::LogLevel;
 use metallb_shell::{Readiness, Shutdown, client, flags, logs, shutdown};
 use prometheus::Registry;
 use tokio::sync::mpsc;
+use tracing::level_filters::LevelFilter;
 
 use crate::args::{Args, Settings};
 use crate::event_loop::Inputs;
@@ -36,8 +37,10 @@ pub fn run(args: &Args) -> ExitCode {
     match start(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The log may not have been started, or be set to say nothing.
-            let _ = writeln!(std::io::stderr(), "controller: {error:#}");
+            // The log has it, unless it was not started or is set to say nothing.
+            if LevelFilter::current() == LevelFilter::OFF {
+                let _ = writeln!(std::io::stderr(), "controller: {error:#}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -49,6 +52,15 @@ fn start(args: &Args) -> anyhow::Result<()> {
     // V2: the kubelet asks for both ports from outside of the Pod.
     let http = args.common.http(None, None)?;
     let _logs = logs::start(level)?;
+    let ended = start_logged(args, settings, http);
+    if let Err(error) = &ended {
+        // Before the log ends, which takes its last lines with it.
+        tracing::error!(op = "exit", error = format!("{error:#}"), "controller cannot go on");
+    }
+    ended
+}
+
+fn start_logged(args: &Args, settings: Settings, http: HttpSettings) -> anyhow::Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(op = "startup", version, namespace = settings.namespace, "controller starting");
     flags::log_without_effect(&args.without_effect());

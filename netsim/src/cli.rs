@@ -24,7 +24,7 @@ const UNUSABLE: u8 = 2;
 /// Runs the shipped controller and speakers on a simulated network, in
 /// virtual time. Without a command: the demonstration.
 #[derive(Debug, Parser)]
-#[command(name = "netsim", version, about, max_term_width = 100)]
+#[command(name = "netsim", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -81,7 +81,7 @@ struct RunArgs {
     report: Option<PathBuf>,
     /// Virtual seconds told in a second; 0 is as fast as possible.
     /// [default: 4 on a terminal, else 0]
-    #[arg(long, value_name = "FACTOR")]
+    #[arg(long, value_name = "FACTOR", value_parser = inputs::speed)]
     speed: Option<f64>,
 }
 
@@ -168,6 +168,25 @@ impl What {
         scenario.validate().map_err(anyhow::Error::msg)?;
         Ok(scenario)
     }
+
+    /// The command that runs the scenario of this `name` again, bent in the same way.
+    fn again(&self, name: &str, seed: u64) -> String {
+        let mut command = "cargo run --release -p netsim -- run".to_owned();
+        let mut add = |flag: &str, value: Option<String>| {
+            if let Some(value) = value {
+                command.push_str(&format!(" {flag}{}", inputs::quoted(&value)));
+            }
+        };
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        add("--file ", path(&self.file));
+        add("", self.file.is_none().then(|| name.to_owned()));
+        add("--manifests ", path(&self.manifests));
+        add("--nodes ", self.nodes.map(|nodes| nodes.to_string()));
+        add("--loss ", self.loss.map(|loss| loss.to_string()));
+        add("--delay ", self.delay.map(|delay| delay.to_string()));
+        add("--seed ", Some(seed.to_string()));
+        command
+    }
 }
 
 fn list() -> anyhow::Result<bool> {
@@ -183,4 +202,54 @@ fn list() -> anyhow::Result<bool> {
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<std::io::Error>();
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn help_says_what_comes_without_a_command() {
+        let about = Cli::command().get_about().map(ToString::to_string).unwrap_or_default();
+        assert!(about.contains("Without a command: the demonstration"), "{about}");
+    }
+
+    #[test]
+    fn what_was_run_can_be_run_again() {
+        for given in [
+            "failover --seed 7",
+            "--file a/b.yaml --manifests m --nodes 3 --loss 0.5 --delay 70 --seed 1",
+            "quiet --loss 80 --seed 9",
+        ] {
+            let words = ["netsim", "run"].into_iter().chain(given.split(' '));
+            let cli = Cli::try_parse_from(words).expect("it is a command");
+            let Some(Command::Run(args)) = cli.command else { panic!("it is a run") };
+            let name = args.what.scenario.as_deref().unwrap_or("named-in-the-file");
+            let again = args.what.again(name, args.seed);
+            assert_eq!(again, format!("cargo run --release -p netsim -- run {given}"));
+        }
+    }
+
+    #[test]
+    fn speeds_that_no_clock_can_follow_are_refused() {
+        for speed in ["0", "0.001", "4", "1e6"] {
+            Cli::try_parse_from(["netsim", "run", "--speed", speed]).expect(speed);
+        }
+        for speed in ["nan", "inf", "1e-300", "-1", "fast", ""] {
+            let error = Cli::try_parse_from(["netsim", "run", &format!("--speed={speed}")]).expect_err(speed);
+            assert!(error.to_string().contains("0.001"), "{error}");
+        }
+    }
+
+    #[test]
+    fn wires_that_are_too_long_are_refused() {
+        for (delay, is_good) in [(9_999_900, true), (9_999_901, false), (u64::MAX, false)] {
+            let what = What { delay: Some(delay), ..What::default() };
+            let outcome = what.scenario(catalogue::DEMONSTRATION).map_err(|error| error.to_string());
+            assert_eq!(outcome.is_ok(), is_good, "{delay}");
+            assert!(outcome.err().is_none_or(|error| error.contains("delay and jitter")), "{delay}");
+        }
+    }
 }

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use metallb_api::NodeName;
 use metallb_shell::CommonArgs;
-use metallb_shell::flags::{go_bool, non_empty, those_given};
+use metallb_shell::flags::{HttpFlagError, go_bool, non_empty, those_given};
 use metallb_shell::http::HttpSettings;
 use metallb_shell::namespace::{self, NamespaceError};
-use metallb_shell::tls::TlsFlagError;
 
 /// The gossip port unless `--ml-bindport` says otherwise (E3).
 pub const GOSSIP_PORT: u16 = 7946;
@@ -145,9 +144,9 @@ pub enum ArgsError {
     /// G2.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
-    /// G14 to G17.
+    /// G1, G14 to G18.
     #[error(transparent)]
-    Tls(#[from] TlsFlagError),
+    Http(#[from] HttpFlagError),
     /// A flag that should hold an address.
     #[error("{flag} is {text:?}, which is not an IP address")]
     NotAnAddress {

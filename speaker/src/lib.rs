@@ -57,7 +57,7 @@ const LAST_WRITES: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// If it cannot start as it was told to, or its event loop fails; the process
-/// exits with 1 then.
+/// exits with 1 then. Once the log runs, its last line says why.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let level = args.common.log_level.parse()?;
     let settings = args.settings()?;
@@ -67,6 +67,22 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let dropped = privileges::drop_all().context("cannot give up privileges")?;
 
     let _logs = logs::start(level)?;
+    let ended = run_logged(args, settings, core, sockets, exclude, &dropped);
+    if let Err(error) = &ended {
+        // Before the log ends, which takes its last lines with it.
+        tracing::error!(op = "exit", error = format!("{error:#}"), "speaker cannot go on");
+    }
+    ended
+}
+
+fn run_logged(
+    args: &Args,
+    settings: Settings,
+    core: speaker_core::Settings,
+    sockets: Sockets,
+    exclude: ExcludeList,
+    dropped: &impl std::fmt::Display,
+) -> anyhow::Result<()> {
     flags::log_without_effect(&args.without_effect());
     tracing::info!(op = "startup", version = env!("CARGO_PKG_VERSION"), node = %settings.node, "speaker");
     tracing::info!(op = "startup", left = %dropped, "privileges dropped");

@@ -5,13 +5,16 @@ use std::process::ExitCode;
 
 use metallb_shell::flags;
 use speaker::args::Args;
+use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
     match speaker::run(&flags::parse::<Args>()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Without standard error there is nobody to tell.
-            let _ = writeln!(std::io::stderr(), "speaker: {error:#}");
+            // The log has it, unless it was not started or is set to say nothing.
+            if LevelFilter::current() == LevelFilter::OFF {
+                let _ = writeln!(std::io::stderr(), "speaker: {error:#}");
+            }
             ExitCode::FAILURE
         }
     }

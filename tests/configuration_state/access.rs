@@ -4,9 +4,10 @@ use fake_api::{FakeApi, Rbac, RequestRecord};
 use k8s_openapi::api::core::v1 as core;
 use metallb_api::crd::{self, ConfigurationState, L2Advertisement};
 use serde_json::{Value, json};
+use tests::objects::{NAMESPACE, typed};
 
 use crate::setup::{CONTROLLER, OWN, Running, SPEAKER, VALID, cluster, cluster_in, seconds, state, summary};
-use crate::support::{NAMESPACE, service, typed};
+use crate::support::service;
 
 #[tokio::test(start_paused = true)]
 async fn v11_without_the_kind_everything_else_works() {

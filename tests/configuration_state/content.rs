@@ -5,11 +5,12 @@ use k8s_openapi::api::core::v1 as core;
 use metallb_api::crd::IPAddressPool;
 use metallb_api::crd::configuration_state::ConfigurationResult;
 use serde_json::json;
+use tests::objects::pool;
 
 use crate::setup::{
     CONTROLLER, INVALID, OWN, Running, SPEAKER, VALID, cluster, seconds, state, status, summary,
 };
-use crate::support::{pool, service};
+use crate::support::service;
 
 #[tokio::test(start_paused = true)]
 async fn a51_to_a58_h61_valid_invalid_with_its_cause_and_valid_again() {

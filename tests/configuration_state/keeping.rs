@@ -4,11 +4,12 @@ use fake_api::{FakeApi, Fault, Match, Refusal};
 use k8s_openapi::api::core::v1 as core;
 use metallb_api::crd::ConfigurationState;
 use serde_json::json;
+use tests::objects::{NAMESPACE, pool, typed};
 
 use crate::setup::{
     CONTROLLER, OWN, Running, SPEAKER, VALID, cluster, pod, seconds, state, status, summary, writes,
 };
-use crate::support::{NAMESPACE, account, pool, rbac_mismatch, service, typed};
+use crate::support::{account, rbac_mismatch, service};
 
 #[tokio::test(start_paused = true)]
 async fn a59_a60_h61_one_field_owner_writes_all_of_the_status() {

@@ -14,11 +14,12 @@ use metallb_shell::{Readiness, shutdown};
 use prometheus::{Registry, TextEncoder};
 use serde_json::json;
 use speaker_core::{Effect, Speaker};
+use tests::objects::{NAMESPACE, advertisement, pool, typed};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::support::{NAMESPACE, account, advertisement, fake, pool, typed};
+use crate::support::{account, fake};
 
 /// Our own objects live here.
 pub(crate) const OWN: Option<&str> = Some(NAMESPACE);

@@ -2,6 +2,8 @@
 //! in-memory API server under tokio's paused clock: what stands in the end,
 //! and how many writes it took.
 
+#[path = "../controller_process.rs"]
+mod controller_process;
 #[path = "../kube_support.rs"]
 mod support;
 

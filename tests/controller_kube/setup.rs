@@ -3,21 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use controller::args::Settings;
 use fake_api::{FakeApi, RequestRecord};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as core;
 use metallb_api::annotations::IP_ALLOCATED_FROM_POOL;
 use metallb_api::crd::IPAddressPool;
-use metallb_shell::http::Endpoints;
-use metallb_shell::leadership::Candidacy;
-use metallb_shell::{Readiness, shutdown};
-use prometheus::Registry;
 use serde_json::json;
-use tokio::task::JoinHandle;
+use tests::objects::{NAMESPACE, advertisement, pool, typed};
 use tokio::time::sleep;
 
-use crate::support::{NAMESPACE, account, advertisement, fake, pool, service, typed};
+pub(crate) use crate::controller_process::Controller as Running;
+use crate::support::{account, fake, service};
 
 /// Long enough for any retry to have come round.
 pub(crate) const SETTLED: Duration = Duration::from_secs(180);
@@ -28,50 +24,14 @@ pub(crate) const NS: Option<&str> = Some("default");
 /// Our own objects live here.
 pub(crate) const OWN: Option<&str> = Some(NAMESPACE);
 
-/// A running controller.
-pub(crate) struct Running {
-    pub(crate) readiness: Readiness,
-    trigger: shutdown::Trigger,
-    task: JoinHandle<()>,
-}
-
 impl Running {
     pub(crate) fn start(api: &FakeApi) -> Self {
-        Self::begin(api, None)
+        Self::run(api.client(&account("controller")))
     }
 
     /// As the manifests start it.
     pub(crate) fn start_elected(api: &FakeApi) -> Self {
-        let (name, holder) = ("metallb-controller".to_owned(), "controller-7d".to_owned());
-        Self::begin(api, Some(Candidacy { namespace: NAMESPACE.to_owned(), name, holder }))
-    }
-
-    pub(crate) fn begin(api: &FakeApi, candidacy: Option<Candidacy>) -> Self {
-        let settings = Settings {
-            namespace: NAMESPACE.to_owned(),
-            load_balancer_class: None,
-            secret_name: Some("memberlist".to_owned()),
-            deployment: Some("controller".to_owned()),
-            pod_name: Some("controller-7d".to_owned()),
-        };
-        let readiness = Readiness::default();
-        let endpoints = Endpoints { registry: Registry::new(), readiness: readiness.clone() };
-        let (trigger, shutdown) = shutdown::channel();
-        let client = api.client(&account("controller"));
-        let task = tokio::spawn(async move {
-            match candidacy {
-                Some(candidacy) => {
-                    controller::run_elected(client, settings, candidacy, endpoints, shutdown).await;
-                }
-                None => controller::run_with(client, settings, endpoints, shutdown).await,
-            }
-        });
-        Self { readiness, trigger, task }
-    }
-
-    pub(crate) async fn stop(self) {
-        self.trigger.shut_down();
-        self.task.await.expect("the controller ends in order");
+        Self::run_elected(api.client(&account("controller")))
     }
 }
 

@@ -1,16 +1,17 @@
 //! Where it works: its rights, its namespace, its log.
 
 use std::io;
-use std::sync::{Arc, Mutex};
 
 use fake_api::{FakeApi, Fault, Match, Rbac};
 use k8s_openapi::api::core::v1 as core;
 use metallb_api::crd::{IPAddressPool, L2Advertisement};
 use metallb_shell::logs::{self, LogLevel};
 use serde_json::{Value, json};
+use tests::log_lines::Written;
+use tests::objects::{NAMESPACE, pool};
 
 use crate::setup::{NS, OWN, Running, address, assert_right, cluster, cluster_with, seconds};
-use crate::support::{NAMESPACE, account, fake, pool, rbac_mismatch, service};
+use crate::support::{account, fake, rbac_mismatch, service};
 
 #[tokio::test(start_paused = true)]
 async fn every_request_is_granted_and_every_grant_is_needed() {
@@ -92,25 +93,11 @@ async fn a2_only_objects_in_the_own_namespace_count() {
     assert_eq!(address(&api, "web-0"), "172.16.16.150");
 }
 
-/// A log that is kept.
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("nothing panics while writing").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn f42_what_people_look_for_in_the_log() {
-    let written = Arc::new(Mutex::new(Vec::new()));
+    let written = Written::default();
     let sink = written.clone();
-    let subscriber = logs::lines_to(LogLevel::Info, move || Written(sink.clone()));
+    let subscriber = logs::lines_to(LogLevel::Info, move || sink.clone());
     // A second one, or the first line of a kind decides for all threads, and in
     // those of other tests nobody listens.
     let _other = tracing::Dispatch::new(logs::lines_to(LogLevel::Error, io::sink));
@@ -130,10 +117,7 @@ async fn f42_what_people_look_for_in_the_log() {
     seconds(60).await;
     running.stop().await;
 
-    let text = String::from_utf8(written.lock().expect("nothing panics while writing").clone());
-    let text = text.expect("JSON is UTF-8");
-    let lines: Vec<Value> =
-        text.lines().map(|line| serde_json::from_str(line).expect("each line is one object")).collect();
+    let (text, lines) = (written.text(), written.lines());
     let has = |wanted: &[(&str, &str)]| {
         lines.iter().any(|line| wanted.iter().all(|(key, value)| line[*key] == *value))
     };

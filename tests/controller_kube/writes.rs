@@ -7,9 +7,10 @@ use k8s_openapi::api::core::v1 as core;
 use metallb_api::annotations::IP_ALLOCATED_FROM_POOL;
 use metallb_api::crd::{IPAddressPool, L2Advertisement};
 use serde_json::json;
+use tests::objects::{NAMESPACE, pool};
 
 use crate::setup::{NS, OWN, Running, address, assert_right, cluster, get, ready, seconds, status_writes};
-use crate::support::{NAMESPACE, pool, service};
+use crate::support::service;
 
 #[tokio::test(start_paused = true)]
 async fn c70_c72_one_write_and_then_silence() {

@@ -2,6 +2,8 @@
 //! the rights and the tokens of their service accounts. Without `KUBEBUILDER_ASSETS` nothing is tested, and one line
 //! says so.
 
+#[path = "../controller_process.rs"]
+mod controller_process;
 mod metallb;
 mod migration;
 #[path = "../crds/tables.rs"]

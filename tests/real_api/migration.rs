@@ -1,8 +1,6 @@
 //! From MetalLB and back, as docs/migrate-from-metallb.md says: every address stays where it is.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api_server::{Identity, NAMESPACE, Request};
@@ -11,6 +9,7 @@ use k8s_openapi::api::core::v1 as core;
 use metallb_api::crd::{IPAddressPool, ServiceL2Status};
 use metallb_shell::logs::{self, LogLevel};
 use serde_json::{Value, json};
+use tests::log_lines::Written;
 use tokio::time::sleep;
 
 use crate::metallb::{self, HELD};
@@ -129,29 +128,6 @@ async fn every_address_stays_both_ways() {
         ("172.16.16.101", "first")
     );
     metallb::uninstall(&stage);
-}
-
-/// A log that is kept.
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("nothing panics while writing").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Written {
-    fn lines(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.0.lock().expect("nothing panics while writing").clone());
-        let text = text.expect("JSON is UTF-8");
-        text.lines().map(|line| serde_json::from_str(line).expect("each line is one object")).collect()
-    }
 }
 
 /// The writes of both programs that the server has accepted.

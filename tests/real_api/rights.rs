@@ -1,6 +1,8 @@
 //! The shipped RBAC, both ways: whatever the programs ask for in their life is allowed, and no verb of it could go.
 
-use std::collections::BTreeSet;
+mod missed;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
@@ -25,9 +27,12 @@ use crate::setup::{
 const RBAC: &[&str] =
     &["base/controller-rbac.yaml", "base/speaker-rbac.yaml", "components/metrics-https/rbac.yaml"];
 
-fn granted(account: &str) -> BTreeSet<Grant> {
-    let objects: Vec<Value> = RBAC.iter().flat_map(|file| objects(&manifests().join(file))).collect();
-    let rbac = Rbac::from_objects(&objects).expect("every binding has its role");
+fn shipped() -> Vec<Value> {
+    RBAC.iter().flat_map(|file| objects(&manifests().join(file))).collect()
+}
+
+fn grants(objects: &[Value], account: &str) -> BTreeSet<Grant> {
+    let rbac = Rbac::from_objects(objects).expect("every binding has its role");
     rbac.grants(&format!("system:serviceaccount:{NAMESPACE}:{account}"))
 }
 
@@ -36,47 +41,42 @@ fn part(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// The grants that stood behind a request.
-fn behind<'a>(request: &Request, granted: &'a BTreeSet<Grant>) -> Vec<Vec<&'a Grant>> {
+/// What a request asked the authorizer for.
+fn asked(request: &Request) -> impl Iterator<Item = Attributes<'_>> {
     // A server-side apply that creates asks for both verbs.
-    let verbs: &[&str] =
-        if request.verb == "patch" && request.code == 201 { &["patch", "create"] } else { &[&request.verb] };
-    verbs
-        .iter()
-        .map(|verb| {
-            let asked = Attributes {
-                verb,
-                group: &request.group,
-                resource: &request.resource,
-                subresource: part(&request.subresource),
-                namespace: part(&request.namespace),
-                name: part(&request.name),
-            };
-            granted.iter().filter(|grant| grant.covers(&asked)).collect()
-        })
-        .collect()
+    let created = (request.verb == "patch" && request.code == 201).then_some("create");
+    std::iter::once(request.verb.as_str()).chain(created).map(|verb| Attributes {
+        verb,
+        group: &request.group,
+        resource: &request.resource,
+        subresource: part(&request.subresource),
+        namespace: part(&request.namespace),
+        name: part(&request.name),
+    })
 }
 
-/// Every request was allowed, by one of `granted`; and without any of these one would not have been.
-fn assert_exact(account: &str, requests: &[Request]) {
-    let granted = granted(account);
+/// Every request was allowed, by one of our grants; and without any of these one would not have been: which.
+fn assert_exact<'a>(account: &str, requests: &'a [Request]) -> BTreeMap<Grant, Attributes<'a>> {
+    let granted = grants(&shipped(), account);
     let refused: Vec<_> = requests.iter().filter(|request| request.code == 403).collect();
     assert!(refused.is_empty(), "{account}: the manifests lack these: {refused:#?}");
-    let mut needed = BTreeSet::new();
+    let mut needed = BTreeMap::new();
     // What everybody may do, such as asking for the version, is no resource.
     for request in requests.iter().filter(|request| !request.resource.is_empty()) {
-        for grants in behind(request, &granted) {
-            match grants[..] {
+        for asked in asked(request) {
+            let behind: Vec<_> = granted.iter().filter(|grant| grant.covers(&asked)).collect();
+            match behind[..] {
                 [] => panic!("{account}: something else than our manifests allows {request:?}"),
-                [only] => _ = needed.insert(only),
+                [only] => _ = needed.insert(only.clone(), asked),
                 // Either could go.
                 _ => {}
             }
         }
     }
     let unused: Vec<_> =
-        granted.iter().filter(|grant| !needed.contains(grant)).map(ToString::to_string).collect();
+        granted.iter().filter(|grant| !needed.contains_key(grant)).map(ToString::to_string).collect();
     assert!(unused.is_empty(), "{account}: no request needs these: {unused:#?}");
+    needed
 }
 
 /// Serves `/metrics` over HTTPS, with that client's rights, to a scraper with that token.
@@ -107,15 +107,8 @@ async fn scrape(stage: &Stage, account: &str) {
     };
     // The account of the test's own scraper, and one that nobody has bound to the role.
     let known = scraper(stage.api.token(WORK, "scraper"));
-    let mut answer = get(known.clone()).await;
-    for _ in 0..50 {
-        if answer.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        answer = get(known.clone()).await;
-    }
-    answer.expect("it is bound to metrics-reader");
+    // A refusal is remembered for ten seconds; the server may not know of the binding before.
+    eventually("it is bound to metrics-reader", async || get(known.clone()).await.is_ok()).await;
     get(scraper(stage.api.token(WORK, "nobody"))).await.expect_err("it may not");
 }
 
@@ -156,12 +149,12 @@ async fn everything_is_granted_and_nothing_for_nothing() {
         // A watch is in the log when the server has noticed its end.
         let mut requests = stage.requests(account);
         eventually("the log has come to rest", async || {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
             let before = std::mem::replace(&mut requests, stage.requests(account));
             before == requests
         })
         .await;
-        assert_exact(account, &requests);
+        missed::assert_missed(&stage, account, &assert_exact(account, &requests)).await;
     }
 }
 

@@ -17,10 +17,12 @@ use metallb_api::crd::{ConfigurationState, IPAddressPool, L2Advertisement, Servi
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tests::objects;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::sleep;
 
 pub(crate) use processes::{Controller, SpeakerProcess};
+pub(crate) use tests::objects::{advertisement, pool, typed};
 
 /// Somebody's Services live here.
 pub(crate) const WORK: &str = "work";
@@ -185,24 +187,8 @@ pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> b
     }
 }
 
-pub(crate) fn typed<K: DeserializeOwned>(value: Value) -> K {
-    serde_json::from_value(value).expect("the test's own object decodes")
-}
-
-pub(crate) fn pool(name: &str, addresses: &[&str]) -> IPAddressPool {
-    typed(json!({"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool",
-        "metadata": {"name": name, "namespace": NAMESPACE}, "spec": {"addresses": addresses}}))
-}
-
-/// An advertisement of every pool.
-pub(crate) fn advertisement(name: &str) -> L2Advertisement {
-    typed(json!({"apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement",
-        "metadata": {"name": name, "namespace": NAMESPACE}, "spec": {}}))
-}
-
 pub(crate) fn service(name: &str) -> core::Service {
-    typed(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": WORK},
-        "spec": {"type": "LoadBalancer", "ports": [{"port": 80}], "selector": {"app": name}}}))
+    objects::service(WORK, name)
 }
 
 /// One ready endpoint of a Service, as the cluster's own controller makes it.

@@ -17,6 +17,9 @@ use crate::setup::{
 /// How long nothing is written in [`c70_w23_nothing_is_written_again`], in seconds; 600 for a long look.
 const QUIET: &str = "FERROLB_QUIET_SECONDS";
 
+/// A repair on a busy machine; in a minute even a watch that hangs would have been replaced (L10).
+const AT_ONCE: Duration = Duration::from_secs(30);
+
 /// A pool, an advertisement and Services `web-0`, `web-1`, ... that have their addresses.
 async fn settled(stage: &Stage, services: usize) -> Controller {
     stage.create(&pool("first", &["172.16.16.101-172.16.16.120"])).await;
@@ -60,7 +63,7 @@ async fn c70_w23_nothing_is_written_again() {
     let writes = || (stage.writes("controller"), stage.writes("speaker"));
     let mut before = writes();
     eventually("all is written", async || {
-        sleep(Duration::from_secs(3)).await;
+        sleep(Duration::from_secs(5)).await;
         std::mem::replace(&mut before, writes()) == before
     })
     .await;
@@ -119,7 +122,7 @@ async fn a_slip_of_the_hand_is_put_right_at_once() {
         assert_ne!(addresses(&edited), before);
         let begun = Instant::now();
         stage.address_becomes(name, &before).await;
-        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
     }
     controller.stop().await;
 }

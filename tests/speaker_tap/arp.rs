@@ -1,6 +1,7 @@
 //! ARP by hand, from a port with nothing but the test on it.
 
 use std::net::Ipv4Addr;
+use std::thread;
 use std::time::Duration;
 
 use netsim::net::patchbay::Patchbay;
@@ -13,7 +14,10 @@ use smoltcp::wire::{
 const ASKER: (EthernetAddress, Ipv4Addr) =
     (EthernetAddress([0x02, 0, 0, 0, 0, 0x99]), Ipv4Addr::new(172, 16, 16, 153));
 
-/// Asks for `address` and gives everybody who answers within `patience`.
+/// How long other answers may take after the first.
+const OTHERS: Duration = Duration::from_millis(150);
+
+/// Asks once for `address` and gives everybody who answers: the first within `patience`, the others soon after.
 pub(crate) fn who_has(
     bay: &Patchbay,
     port: PortId,
@@ -22,14 +26,17 @@ pub(crate) fn who_has(
 ) -> Vec<EthernetAddress> {
     let _old = bay.run(move |_, bench| bench.take_inbox(port)).expect("the switch runs");
     bay.send(port, request(address)).expect("the switch runs");
-    std::thread::sleep(patience);
-    let heard = bay.run(move |_, bench| bench.take_inbox(port)).expect("the switch runs");
-    heard
-        .iter()
-        .filter_map(|frame| read(frame))
-        .filter(|arp| arp.is_reply_for(address))
-        .map(|arp| arp.mac)
-        .collect()
+    let heard = move |frames: &[Vec<u8>]| -> Vec<EthernetAddress> {
+        let arp = frames.iter().filter_map(|frame| read(frame)).filter(|arp| arp.is_reply_for(address));
+        arp.map(|arp| arp.mac).collect()
+    };
+    let first = bay.wait_for(patience, move |_, bench| {
+        Some(heard(&bench.take_inbox(port))).filter(|answers| !answers.is_empty())
+    });
+    let Some(first) = first else { return Vec::new() };
+    thread::sleep(OTHERS);
+    let others = bay.run(move |_, bench| bench.take_inbox(port)).expect("the switch runs");
+    [first, heard(&others)].concat()
 }
 
 /// Who announced `address` at `port` since the last look, asked or not.

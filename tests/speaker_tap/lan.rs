@@ -27,10 +27,10 @@ pub(crate) const MEMBERS: [(&str, Ipv4Addr); 2] = [WK01, WK02];
 const ROUTER: Ipv4Addr = Ipv4Addr::new(172, 16, 16, 1);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(172, 16, 16, 50);
 
-/// How long the cluster may take to come together after its start.
-const FORMATION: Duration = Duration::from_secs(10);
-/// How long an answer to ARP may take on a busy machine.
-pub(crate) const ARP_PATIENCE: Duration = Duration::from_millis(150);
+/// What has not come true after this time will not: a machine may be very busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long nobody must have answered an ARP request before nobody will.
+pub(crate) const SILENCE: Duration = Duration::from_millis(150);
 
 /// Everything plugged in and running.
 #[derive(Debug)]
@@ -84,17 +84,17 @@ impl Lan {
         }
         for node in &self.nodes {
             let other = if node.name == WK01.0 { WK02.0 } else { WK01.0 };
-            node.speaker.wait_for(&["MemberUp", other], FORMATION);
+            node.speaker.wait_for(&["MemberUp", other], PATIENCE);
         }
-        self.settle(FORMATION);
+        self.settle();
     }
 
     /// Waits until exactly one node answers for the address, three times in a row. Gives its index.
-    pub(crate) fn settle(&self, patience: Duration) -> usize {
-        let deadline = Instant::now() + patience;
+    pub(crate) fn settle(&self) -> usize {
+        let deadline = Instant::now() + PATIENCE;
         let mut answers = Vec::new();
         loop {
-            answers.push(self.who_answers(VIP));
+            answers.push(arp::who_has(&self.bay, self.test, VIP, SILENCE));
             if let [.., a, b, c] = answers.as_slice()
                 && a.len() == 1
                 && a == b
@@ -104,14 +104,19 @@ impl Lan {
             }
             assert!(
                 Instant::now() < deadline,
-                "no single owner within {patience:?}; answers were {answers:?}"
+                "no single owner within {PATIENCE:?}; answers were {answers:?}"
             );
         }
     }
 
-    /// Everybody who answers an ARP request for `address`.
+    /// Everybody who answers an ARP request for the address; somebody must.
+    pub(crate) fn owners(&self) -> Vec<EthernetAddress> {
+        arp::who_has(&self.bay, self.test, VIP, PATIENCE)
+    }
+
+    /// Everybody who answers an ARP request for an address that nobody should have.
     pub(crate) fn who_answers(&self, address: Ipv4Addr) -> Vec<EthernetAddress> {
-        arp::who_has(&self.bay, self.test, address, ARP_PATIENCE)
+        arp::who_has(&self.bay, self.test, address, SILENCE)
     }
 
     /// The node with this hardware address.

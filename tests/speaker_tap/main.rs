@@ -11,7 +11,6 @@ mod lan;
 mod ndp;
 mod node;
 mod objects;
-mod requests;
 mod speaker_process;
 
 use std::process::ExitCode;

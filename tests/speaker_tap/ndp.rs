@@ -2,10 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::net::{IpAddr, Ipv6Addr, UdpSocket};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use netsim::net::frame;
@@ -15,12 +13,13 @@ use netsim::net::wire::WireSettings;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use smoltcp::wire::{EthernetAddress, NdiscNeighborFlags, NdiscRepr};
+use tests::echo::Echo;
 use tests::kernel::{self, Neighbour};
 use tests::namespaces::{Namespace, set_sysctl};
 use tests::stations::{NIC, Station, plug};
 
-use crate::cases::{Case, TAKEOVER, measured};
-use crate::lan::{Lan, MEMBERS};
+use crate::cases::{AT_ONCE, Case, TAKEOVER, measured};
+use crate::lan::{Lan, MEMBERS, PATIENCE};
 use crate::objects::{self, PORT};
 
 /// All cases.
@@ -33,14 +32,16 @@ pub(crate) const ALL: &[Case] = &[
 /// The Service's second address; its solicited-node group, as the kernel writes it in its table.
 const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x101);
 const GROUP: &str = "ff0200000000000000000001ff000101";
-const PATIENCE: Duration = Duration::from_secs(5);
+/// So many probes of reachability, and at least for this long.
+const PROBES: u32 = 3;
+const WATCHED: Duration = Duration::from_secs(8);
 /// How often the router asks.
 const PACE: Duration = Duration::from_millis(20);
 
 /// The kernel finds the owner; its probes of reachability are answered; nobody else can take the address.
 fn resolution(lan: &mut Lan) {
     let backends = dual_stack(lan);
-    let owner = lan.settle(PATIENCE);
+    let owner = lan.settle();
     let (mac, name) = (lan.nodes[owner].station.mac, lan.nodes[owner].name);
     let router = &lan.router.namespace;
 
@@ -55,21 +56,21 @@ fn resolution(lan: &mut Lan) {
 
     let start = Instant::now();
     let (mut confirmed, mut before, mut asked) = (0, NeighbourState::Reachable, 0);
-    while start.elapsed() < Duration::from_secs(8) {
+    while start.elapsed() < WATCHED || confirmed < PROBES {
         assert_eq!(ask(&socket).as_deref(), Some(name), "after {:?}", start.elapsed());
         asked += 1;
         let line = on_file(router).expect("an address in use stays on file");
         assert_eq!(line.mac, Some(mac), "{line:?}");
         assert!(line.state.is_valid(), "{line:?}");
-        confirmed += usize::from(line.state == NeighbourState::Reachable && line.state != before);
+        confirmed += u32::from(line.state == NeighbourState::Reachable && line.state != before);
         before = line.state;
+        assert!(
+            start.elapsed() < PATIENCE,
+            "UDP confirms nothing: only answered probes make it reachable again: {confirmed}"
+        );
         thread::sleep(PACE);
     }
     measured(&format!("{confirmed} probes of reachability answered, {asked} questions, none lost"));
-    assert!(
-        confirmed >= 3,
-        "UDP confirms nothing: only answered probes make it reachable again: {confirmed}"
-    );
 
     let stranger = Station::join(&lan.bay, "stranger", [172, 16, 16, 66].into()).expect("one more station");
     let verdict = stranger.namespace.run(take_address).expect("a namespace").expect("it may try");
@@ -83,7 +84,7 @@ fn resolution(lan: &mut Lan) {
 /// The speaker dies, its node does not: the router's kernel follows, and no answer is lost.
 fn takeover(lan: &mut Lan) {
     let backends = dual_stack(lan);
-    let owner = lan.settle(PATIENCE);
+    let owner = lan.settle();
     let (old, new) = (lan.nodes[owner].name, lan.nodes[1 - owner].name);
     let mac = lan.nodes[1 - owner].station.mac;
     let router = &lan.router.namespace;
@@ -108,7 +109,7 @@ fn takeover(lan: &mut Lan) {
 /// A NIC that is plugged in after the start joins the group and is spoken on.
 fn late_link(lan: &mut Lan) {
     let backends = dual_stack(lan);
-    let owner = lan.settle(PATIENCE);
+    let owner = lan.settle();
     let namespace = &lan.nodes[owner].station.namespace;
     let bay = Patchbay::start(2).expect("a second switch");
     let test = bay.connect_nothing("test", WireSettings::default()).expect("it runs");
@@ -126,7 +127,7 @@ fn late_link(lan: &mut Lan) {
         },
     );
     let heard =
-        bay.wait_for(PATIENCE, move |_, bench| bench.take_inbox(test).contains(&announced).then_some(()));
+        bay.wait_for(AT_ONCE, move |_, bench| bench.take_inbox(test).contains(&announced).then_some(()));
     assert!(heard.is_some(), "announced there unasked, S=0 O=1 R=0 from the address itself");
     let deadline = Instant::now() + PATIENCE;
     while !listens(namespace, "late0") {
@@ -144,7 +145,7 @@ fn listens(namespace: &Namespace, interface: &str) -> bool {
 }
 
 /// Gives every station an IPv6 address, and the Service its second one.
-fn dual_stack(lan: &mut Lan) -> Vec<Backend> {
+fn dual_stack(lan: &mut Lan) -> Vec<Echo> {
     let own = |last: u16| IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
     let router = lan.router.namespace.run(|| {
         kernel::add_address(NIC, own(1), 64)?;
@@ -163,10 +164,10 @@ fn dual_stack(lan: &mut Lan) -> Vec<Backend> {
             kernel::await_address(own(last))?;
             kernel::add_address("lo", VIP6.into(), 128)?;
             kernel::await_address(VIP6.into())?;
-            UdpSocket::bind(SocketAddr::from((VIP6, PORT)))
+            UdpSocket::bind((VIP6, PORT))
         });
         let socket = socket.expect("a namespace").expect("it may add addresses");
-        backends.push(Backend::start(socket, node.name));
+        backends.push(Echo::start(socket, node.name).expect("it may have a timeout"));
         node.speaker.tell(&lists);
     }
     let announced = ["Announced", "fd00::101"];
@@ -210,7 +211,8 @@ fn ask(socket: &UdpSocket) -> Option<String> {
     let mut buffer = [0; 64];
     socket.send_to(b"?", (VIP6, PORT)).ok()?;
     let length = socket.recv(&mut buffer).ok()?;
-    Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    let node = buffer[..length].strip_prefix(b"?")?;
+    Some(String::from_utf8_lossy(node).into_owned())
 }
 
 fn on_file(router: &Namespace) -> Option<Neighbour> {
@@ -248,37 +250,5 @@ fn take_address() -> io::Result<Detection> {
             return Ok(Detection { failed: flags & FAILED != 0, after });
         }
         thread::sleep(PACE);
-    }
-}
-
-/// What answers on a node.
-struct Backend {
-    ends: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Backend {
-    fn start(socket: UdpSocket, name: &'static str) -> Self {
-        let ends = Arc::new(AtomicBool::new(false));
-        let thread = thread::spawn({
-            let ends = Arc::clone(&ends);
-            move || {
-                let _ = socket.set_read_timeout(Some(Duration::from_millis(100)));
-                while !ends.load(Ordering::Relaxed) {
-                    let Ok((_, from)) = socket.recv_from(&mut [0; 64]) else { continue };
-                    let _ = socket.send_to(name.as_bytes(), from);
-                }
-            }
-        });
-        Self { ends, thread: Some(thread) }
-    }
-}
-
-impl Drop for Backend {
-    fn drop(&mut self) {
-        self.ends.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }

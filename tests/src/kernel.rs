@@ -115,9 +115,9 @@ pub fn remove_address(interface: &str, address: IpAddr) -> io::Result<()> {
 /// `lo` must be up.
 ///
 /// # Errors
-/// If it takes longer than five seconds.
+/// If it takes longer than half a minute.
 pub fn await_address(address: IpAddr) -> io::Result<()> {
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const PATIENCE: Duration = Duration::from_secs(30);
     const TRY: Duration = Duration::from_millis(20);
     let end = Instant::now() + PATIENCE;
     let reaches_itself = || -> io::Result<()> {

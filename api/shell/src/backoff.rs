@@ -22,8 +22,7 @@ impl Backoff {
         let doublings = failures.saturating_sub(1).min(31);
         let nominal = self.base.saturating_mul(1 << doublings).min(self.cap);
         let half = nominal / 2;
-        let span = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).saturating_add(1);
-        half + Duration::from_micros(jitter.next_u64() % span)
+        half + jitter.up_to(half)
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use crate::reach;
+
 /// A connection that is not up after this time is tried again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection on which nothing is read for this time is dead. Longer than
@@ -60,7 +62,8 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> 
     // Writes and watches have a backoff of their own, which keeps the newest
     // value; a second one below it would only hold back what is outdated.
     config.default_retry = false;
-    Client::try_from(config).map_err(|error| ConnectError::Client(Box::new(error)))
+    let client = Client::try_from(config).map_err(|error| ConnectError::Client(Box::new(error)))?;
+    Ok(reach::observed(client))
 }
 
 fn named_kubeconfig(flag: Option<&Path>) -> Result<Option<(String, Kubeconfig)>, ConnectError> {

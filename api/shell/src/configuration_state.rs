@@ -24,6 +24,7 @@ use crate::backoff::Backoff;
 use crate::failure::{self, Failure};
 use crate::own_pod::OwnPod;
 use crate::random::Jitter;
+use crate::reach::{self, Comeback, SPREAD};
 use crate::readiness::Readiness;
 use crate::watch::Watch;
 
@@ -67,6 +68,8 @@ pub struct Keeper {
     failures: u32,
     /// After a failure nothing is written before this time.
     not_before: Instant,
+    /// Nor before this, if it is sooner.
+    comeback: Option<Comeback>,
     restores: u32,
     /// When the next restoration is due, or the last one was.
     restore_at: Option<Instant>,
@@ -78,6 +81,7 @@ struct Setback {
     /// Trying again soon is of no use.
     is_slow: bool,
     after: Duration,
+    comeback: Option<Comeback>,
     why: String,
     /// What it means, where that is known.
     meaning: &'static str,
@@ -107,6 +111,7 @@ impl Keeper {
             said: None,
             failures: 0,
             not_before: Instant::now(),
+            comeback: None,
             restores: 0,
             restore_at: None,
             restored_at: None,
@@ -131,6 +136,11 @@ impl Keeper {
                 biased;
                 change = changes.next() => self.standing.see(change.expect("watches never end")),
                 changed = self.judgement.changed() => if changed.is_err() { return },
+                () = reach::back(self.comeback.as_mut()) => {
+                    self.comeback = None;
+                    self.failures = 0;
+                    self.not_before = self.not_before.min(Instant::now() + self.jitter.up_to(SPREAD));
+                }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.write(owner.as_ref(), judgement).await;
                 }
@@ -148,7 +158,8 @@ impl Keeper {
                 Err(_) => Setback::unanswered(),
             };
             self.set_back(setback);
-            sleep_until(self.not_before).await;
+            let delay = self.not_before.saturating_duration_since(Instant::now());
+            reach::wait_out(delay, self.comeback.take(), &mut self.jitter).await;
         }
         self.failures = 0;
     }
@@ -217,6 +228,7 @@ impl Keeper {
         let backoff = if setback.is_slow { SLOW } else { BACKOFF };
         let delay = backoff.delay(self.failures, &mut self.jitter).max(setback.after);
         self.not_before = Instant::now() + delay;
+        self.comeback = setback.comeback;
         if setback.meaning != NO_SUCH_KIND {
             self.errors.inc();
         }
@@ -248,7 +260,7 @@ impl Setback {
             Failure::Transient { after } => after.unwrap_or_default(),
             _ => Duration::ZERO,
         };
-        Self { is_slow, after, why: failure::describe(error), meaning }
+        Self { is_slow, after, comeback: Comeback::of(error), why: failure::describe(error), meaning }
     }
 
     /// What is not found now was there a moment before.
@@ -260,6 +272,7 @@ impl Setback {
     }
 
     fn unanswered() -> Self {
-        Self { is_slow: false, after: Duration::ZERO, why: "no answer".to_owned(), meaning: FAILED }
+        let why = "no answer".to_owned();
+        Self { is_slow: false, after: Duration::ZERO, comeback: None, why, meaning: FAILED }
     }
 }

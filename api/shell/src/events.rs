@@ -116,10 +116,9 @@ async fn write(client: Client, key: EventKey, event: Event, refused: &AtomicBool
 
 fn outcome(verb: &str, error: &kube::Error, refused: &AtomicBool) -> Outcome {
     match failure::classify(error) {
-        Failure::Transient { after } => Outcome::Retry { after, of_server: after.is_some() },
+        Failure::Transient { .. } | Failure::Conflict => Outcome::retry(error),
         // The reply to the first try was lost.
         Failure::AlreadyExists => Outcome::Done,
-        Failure::Conflict => Outcome::Retry { after: None, of_server: false },
         // Its namespace is going away, or somebody forbids it: it is only an Event.
         _ => {
             if !refused.swap(true, Ordering::Relaxed) {

@@ -62,6 +62,20 @@ pub fn go_bool(text: &str) -> Result<bool, String> {
     }
 }
 
+/// Flags about what is served that do not go together; the process exits with 1.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HttpFlagError {
+    /// G14 to G16
+    #[error(transparent)]
+    Tls(#[from] TlsFlagError),
+    /// G1, G18: two servers cannot listen on it.
+    #[error(
+        "--port and --health-probe-port are both {0}: give them two ports, or set one to 0; without HTTPS \
+         --port serves /healthz and /readyz as well"
+    )]
+    OnePort(u16),
+}
+
 /// Flags that both binaries have.
 #[derive(Args, Clone, Debug)]
 pub struct CommonArgs {
@@ -137,12 +151,13 @@ impl CommonArgs {
     /// for the probes; `None` is every address.
     ///
     /// # Errors
-    /// TLS flags that cannot be followed, also where nothing is encrypted.
+    /// TLS flags that cannot be followed, also where nothing is encrypted; and one
+    /// port for both on the same address.
     pub fn http(
         &self,
         metrics_host: Option<IpAddr>,
         health_host: Option<IpAddr>,
-    ) -> Result<HttpSettings, TlsFlagError> {
+    ) -> Result<HttpSettings, HttpFlagError> {
         let mut tls =
             TlsSettings::parse(&self.tls_min_version, &self.tls_cipher_suites, &self.tls_curve_preferences)?;
         let is_https = self.is_https();
@@ -151,6 +166,10 @@ impl CommonArgs {
             tls.certificates = non_empty(&self.metrics_cert_dir).map(PathBuf::from);
         }
         let (metrics_port, health_port) = (self.port, self.health_probe_port);
+        let apart = metrics_host.zip(health_host).is_some_and(|(metrics, health)| metrics != health);
+        if metrics_port != 0 && metrics_port == health_port && !apart {
+            return Err(HttpFlagError::OnePort(metrics_port));
+        }
         Ok(HttpSettings {
             metrics_host,
             metrics_port,
@@ -278,6 +297,25 @@ mod tests {
         }
         // As MetalLB v0.15 was started, whose metrics are not encrypted.
         example(&[suite]).expect("it exists").common.http(None, None).expect("it changes nothing");
+    }
+
+    #[test]
+    fn g1_g18_two_servers_want_two_ports() {
+        let (node, loopback) = (Some(IpAddr::from([172, 16, 16, 11])), Some(IpAddr::from([127, 0, 0, 1])));
+        for (args, metrics_host, health_host, is_good) in [
+            (&["--port=9120", "--health-probe-port=9120"][..], None, None, false),
+            (&["--health-probe-port=7472"], None, None, false),
+            (&["--health-probe-port=7472"], None, loopback, false),
+            (&["--health-probe-port=7472"], loopback, loopback, false),
+            (&["--health-probe-port=7472"], node, loopback, true),
+            (&["--port=0", "--health-probe-port=0"], None, None, true),
+        ] {
+            let http = example(args).expect("these flags exist").common.http(metrics_host, health_host);
+            assert_eq!(http.is_ok(), is_good, "{args:?}");
+            if let Err(error) = http {
+                assert!(error.to_string().contains("--health-probe-port are both"), "{error}");
+            }
+        }
     }
 
     #[test]

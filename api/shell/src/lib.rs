@@ -22,6 +22,7 @@ pub mod namespace;
 pub mod own_pod;
 pub mod queue;
 pub mod random;
+pub mod reach;
 pub mod readiness;
 pub mod resources;
 pub mod shutdown;

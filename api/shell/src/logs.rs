@@ -1,5 +1,7 @@
 //! Logs: one JSON object a line on standard output (F40, F41).
 
+#[cfg(test)]
+pub(crate) mod captured;
 mod line;
 mod writer;
 

@@ -10,11 +10,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 use tokio::sync::OnceCell;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::backoff::Backoff;
 use crate::failure::{self, Failure};
 use crate::random::Jitter;
+use crate::reach::{self, Comeback};
 
 /// Delays between tries.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(800), cap: Duration::from_secs(60) };
@@ -61,6 +62,7 @@ impl Shared {
         let mut jitter = Jitter::seeded();
         let mut failures = 0_u32;
         loop {
+            let mut comeback = None;
             let why = match timeout(TIMEOUT, api.get_metadata(name)).await {
                 Ok(Ok(PartialObjectMeta { metadata, .. })) => return reference(metadata),
                 Ok(Err(error)) => {
@@ -75,6 +77,7 @@ impl Shared {
                         );
                         return None;
                     }
+                    comeback = Comeback::of(&error);
                     text
                 }
                 Err(_) => "no answer".to_owned(),
@@ -83,7 +86,8 @@ impl Shared {
             if failures == 1 {
                 tracing::warn!(op = "ownPod", pod = name, error = why, "trying again");
             }
-            sleep(BACKOFF.delay(failures, &mut jitter)).await;
+            let delay = BACKOFF.delay(failures, &mut jitter);
+            reach::wait_out(delay, comeback, &mut jitter).await;
         }
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::random::Jitter;
+use crate::reach::{self, Comeback};
 
 use left_out::LeftOut;
 pub use schedule::{Outcome, Schedule};
@@ -45,6 +46,8 @@ pub struct Queue<K, V> {
     receiver: mpsc::Receiver<(K, V)>,
     schedule: Schedule<K, V>,
     left_out: LeftOut,
+    /// Some writes wait for it.
+    comeback: Option<Comeback>,
     jitter: Jitter,
 }
 
@@ -53,7 +56,8 @@ pub struct Queue<K, V> {
 pub fn channel<K: Ord + Clone, V>(capacity: usize) -> (Writes<K, V>, Queue<K, V>) {
     let (sender, receiver) = mpsc::channel(HANDOVER);
     let schedule = Schedule::new(capacity);
-    (Writes { sender }, Queue { receiver, schedule, left_out: LeftOut::default(), jitter: Jitter::seeded() })
+    let (left_out, jitter) = (LeftOut::default(), Jitter::seeded());
+    (Writes { sender }, Queue { receiver, schedule, left_out, comeback: None, jitter })
 }
 
 impl<K, V> Writes<K, V> {
@@ -93,9 +97,7 @@ where
                 && let Some((key, value)) = self.schedule.take_due(now)
             {
                 let attempt = timeout(WRITE_TIMEOUT, write(key.clone(), value));
-                under_way.push(Box::pin(async move {
-                    (key, attempt.await.unwrap_or(Outcome::Retry { after: None, of_server: false }))
-                }));
+                under_way.push(Box::pin(async move { (key, attempt.await.unwrap_or(Outcome::AGAIN)) }));
             }
             if !is_open && under_way.is_empty() {
                 if let Some(number) = self.left_out.rest() {
@@ -112,7 +114,14 @@ where
                     None => is_open = false,
                 },
                 Some((key, outcome)) = under_way.next() => {
+                    if let Outcome::Unanswered(comeback) = &outcome {
+                        self.comeback = Some(comeback.clone());
+                    }
                     self.schedule.finish(Instant::now(), &key, outcome, &mut self.jitter);
+                }
+                () = reach::back(self.comeback.as_mut()) => {
+                    self.comeback = None;
+                    self.schedule.answers_again(Instant::now(), &mut self.jitter);
                 }
                 () = sleep_until(due.unwrap_or(now)), if due.is_some() => {}
                 () = sleep_until(report_due.unwrap_or(now)), if report_due.is_some() => {}
@@ -137,10 +146,10 @@ mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
-    use serde_json::Value;
     use tracing::Dispatch;
 
     use super::*;
+    use crate::logs::captured::Captured;
     use crate::logs::{self, LogLevel};
 
     type Log = Arc<Mutex<Vec<(&'static str, u32)>>>;
@@ -160,7 +169,7 @@ mod tests {
             async move {
                 written.lock().expect("no test panics while it writes").push((key, value));
                 let is_up = started.elapsed() > Duration::from_secs(60);
-                if is_up { Outcome::Done } else { Outcome::Retry { after: None, of_server: false } }
+                if is_up { Outcome::Done } else { Outcome::AGAIN }
             }
         }));
         writes.put("a", 1).await;
@@ -200,32 +209,13 @@ mod tests {
         task.await.expect("a write that hangs times out, and the queue ends");
     }
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Lines {
-        fn numbers_left_out(&self) -> Vec<u64> {
-            let text = self.0.lock().expect("nothing panics while writing").clone();
-            let lines = serde_json::Deserializer::from_slice(&text).into_iter::<Value>();
-            let lines = lines.map(|line| line.expect("each line is one object"));
-            lines.filter_map(|line| line["left_out"].as_u64()).collect()
-        }
-    }
-
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("nothing panics while writing").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
+    fn numbers_left_out(lines: &Captured) -> Vec<u64> {
+        lines.lines().iter().filter_map(|line| line["left_out"].as_u64()).collect()
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_a_full_queue_leaves_out_is_one_line_a_minute() {
-        let lines = Lines::default();
+        let lines = Captured::default();
         let sink = lines.clone();
         // With one subscriber only, a line that another test's thread comes to
         // first is taken for one that nobody wants.
@@ -237,14 +227,14 @@ mod tests {
             writes.put(key, ()).await;
         }
         tokio::time::sleep(Duration::from_secs(59)).await;
-        assert_eq!(lines.numbers_left_out(), [1]);
+        assert_eq!(numbers_left_out(&lines), [1]);
         tokio::time::sleep(Duration::from_secs(600)).await;
-        assert_eq!(lines.numbers_left_out(), [1, 1_998], "the rest, and then silence");
+        assert_eq!(numbers_left_out(&lines), [1, 1_998], "the rest, and then silence");
         writes.put(2_000, ()).await;
         writes.put(2_001, ()).await;
         writes.put(2_002, ()).await;
         drop(writes);
         task.await.expect("the queue ends with its senders");
-        assert_eq!(lines.numbers_left_out(), [1, 1_998, 1, 2], "nothing is lost at the end");
+        assert_eq!(numbers_left_out(&lines), [1, 1_998, 1, 2], "nothing is lost at the end");
     }
 }

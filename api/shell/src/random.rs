@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::time::Duration;
 
 /// `N` bytes fit for keys.
 ///
@@ -47,6 +48,12 @@ impl Jitter {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+
+    /// A duration from zero up to and including `most`, to the microsecond.
+    pub fn up_to(&mut self, most: Duration) -> Duration {
+        let span = u64::try_from(most.as_micros()).unwrap_or(u64::MAX).saturating_add(1);
+        Duration::from_micros(self.next_u64() % span)
     }
 }
 

@@ -17,11 +17,12 @@ use kube::api::{ListParams, WatchParams};
 use kube::core::{DeserializeGuard, WatchEvent};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::backoff::Backoff;
 use crate::failure::{self, Failure};
 use crate::random::Jitter;
+use crate::reach::{self, Comeback};
 use crate::readiness::Gate;
 
 pub use table::Table;
@@ -45,6 +46,9 @@ const SHORT_WATCH: Duration = Duration::from_secs(1);
 /// Without the verb `watch`, as for a speaker's Pods under MetalLB's own rules
 /// (G70), a list this often takes its place.
 const POLL: Duration = Duration::from_secs(30);
+/// A watch that is refused this often in a row is not allowed. Before that it
+/// may be a server that has just started and does not know its rules yet.
+const REFUSALS: u32 = 4;
 /// Delays between tries.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(800), cap: Duration::from_secs(30) };
 
@@ -97,8 +101,10 @@ pub struct Watch<K, V> {
     what: String,
     state: State<K>,
     failures: u32,
-    /// Whether it may list but not watch.
-    polls: bool,
+    /// The failures since the server has answered again, by which the delay grows.
+    tries: u32,
+    /// How often the watch was refused since it was last allowed.
+    refusals: u32,
     jitter: Jitter,
 }
 
@@ -118,6 +124,7 @@ struct Setback {
     relist: bool,
     may_not_watch: bool,
     after: Option<Duration>,
+    comeback: Option<Comeback>,
     why: String,
 }
 
@@ -146,7 +153,8 @@ where
             what,
             state: State::List,
             failures: 0,
-            polls: false,
+            tries: 0,
+            refusals: 0,
             jitter: Jitter::seeded(),
         }
     }
@@ -238,7 +246,7 @@ where
         let events = timeout(START_TIMEOUT, self.api.watch(&params, &version)).await;
         let events = events.map_err(|_| Setback::again("the watch did not start"))?;
         let events = events.map_err(|error| Setback::from_error("watch", &error, false))?.boxed();
-        self.polls = false;
+        self.refusals = 0;
         let silence = Duration::from_secs(u64::from(seconds)) + WATCH_MARGIN;
         self.state = State::Watching { version, events, since: Instant::now(), silence };
         Ok(())
@@ -306,28 +314,36 @@ where
     }
 
     fn succeeded(&mut self) {
-        if self.failures > 0 && !self.polls {
+        if self.failures > 0 && self.refusals == 0 {
             tracing::info!(op = "watch", resource = self.what, failures = self.failures, "watching again");
         }
         if self.failures > 0 || !self.gate.is_ready() {
             self.gate.ready();
         }
         self.failures = 0;
+        self.tries = 0;
     }
 
     /// Says what happened, once for each run of failures, and waits.
     async fn recover(&mut self, setback: Setback) {
-        let was_polling = self.polls;
-        self.polls |= setback.may_not_watch;
         self.failures = self.failures.saturating_add(1);
+        self.tries = self.tries.saturating_add(1);
         if setback.relist {
             self.state = State::List;
         } else {
             self.resume();
         }
-        let delay = BACKOFF.delay(self.failures, &mut self.jitter).max(setback.after.unwrap_or_default());
+        let (delay, is_news) = if setback.may_not_watch {
+            // The list between two watches succeeds.
+            self.refusals = self.refusals.saturating_add(1);
+            let soon = BACKOFF.delay(self.refusals, &mut self.jitter);
+            (if self.refusals < REFUSALS { soon } else { POLL }, self.refusals == REFUSALS)
+        } else {
+            let delay = BACKOFF.delay(self.tries, &mut self.jitter);
+            (delay.max(setback.after.unwrap_or_default()), self.failures == 1)
+        };
         let (resource, failures, error) = (&self.what, self.failures, &setback.why);
-        if failures == 1 && !(was_polling && setback.may_not_watch) {
+        if is_news {
             tracing::warn!(op = "watch", resource, error, "trying again");
         } else {
             tracing::debug!(op = "watch", resource, failures, error, "trying again");
@@ -337,7 +353,9 @@ where
         } else {
             self.gate.not_ready(setback.why);
         }
-        sleep(delay).await;
+        if reach::wait_out(delay, setback.comeback, &mut self.jitter).await {
+            self.tries = 0;
+        }
     }
 
     fn seen(&self, object: DeserializeGuard<K>) -> Seen<V> {
@@ -364,11 +382,11 @@ impl<K, V> Debug for Watch<K, V> {
 
 impl Setback {
     fn again(why: impl Into<String>) -> Self {
-        Self { relist: false, may_not_watch: false, after: None, why: why.into() }
+        Self { relist: false, may_not_watch: false, after: None, comeback: None, why: why.into() }
     }
 
     fn relist(why: impl Into<String>) -> Self {
-        Self { relist: true, may_not_watch: false, after: None, why: why.into() }
+        Self { relist: true, ..Self::again(why) }
     }
 
     fn from_error(verb: &str, error: &kube::Error, relist: bool) -> Self {
@@ -380,15 +398,15 @@ impl Setback {
                 format!("the RBAC rules lack the verb watch, listing every {} s: {text}", POLL.as_secs())
             }
             Failure::Forbidden => format!("the RBAC rules lack the verb {verb}: {text}"),
+            Failure::NotFound => format!("there is no such kind; its CRD is in manifests/crds: {text}"),
             _ => format!("{verb}: {text}"),
         };
         let after = match failure {
             Failure::Transient { after } => after,
-            Failure::Forbidden if may_not_watch => Some(POLL),
             _ => None,
         };
         let relist = relist || may_not_watch || failure == Failure::Expired;
-        Self { relist, may_not_watch, after, why }
+        Self { relist, may_not_watch, after, comeback: Comeback::of(error), why }
     }
 }
 

@@ -29,9 +29,9 @@ impl StatusPatch {
     }
 
     /// Writes the JSON merge patch `patch` (RFC 7396) to the status of `name`.
-    /// Where it has a `metadata.resourceVersion`, both ways fail with a
-    /// conflict if the object has another one by then. `written` is called if it
-    /// stands.
+    /// Where it has a `metadata.resourceVersion`, it is left to what is decided
+    /// on the object's newer version if there is one by then; otherwise it is
+    /// tried again. `written` is called if it stands.
     pub(super) async fn write(
         &self,
         api: &Api<DynamicObject>,
@@ -48,7 +48,7 @@ impl StatusPatch {
                     return Outcome::Done;
                 }
                 Err(error) if failure::classify(&error) == Failure::Forbidden => {}
-                Err(error) => return self.outcome(name, &error),
+                Err(error) => return self.outcome(name, patch, &error),
             }
         }
         match put(api, name, patch).await {
@@ -63,14 +63,19 @@ impl StatusPatch {
                 written();
                 Outcome::Done
             }
-            Err(error) => self.outcome(name, &error),
+            Err(error) => self.outcome(name, patch, &error),
         }
     }
 
-    fn outcome(&self, name: &str, error: &::kube::Error) -> Outcome {
+    fn outcome(&self, name: &str, patch: &Value, error: &::kube::Error) -> Outcome {
         let resource = self.resource;
         let text = failure::describe(error);
         match failure::classify(error) {
+            // Somebody has changed something else between our GET and our PUT.
+            Failure::Conflict if patch["metadata"]["resourceVersion"].is_null() => {
+                tracing::debug!(op = "write", resource, name, error = text, "trying again");
+                return Outcome::AGAIN;
+            }
             // A newer view of the object is on its way, or the object is gone.
             Failure::Conflict | Failure::NotFound => {
                 tracing::debug!(op = "write", resource, name, error = text, "a write was overtaken");
@@ -103,8 +108,7 @@ impl StatusPatch {
         self.errors.inc();
         match failure::classify(error) {
             Failure::Forbidden | Failure::Refused => Outcome::RetrySlowly,
-            Failure::Transient { after } => Outcome::Retry { after, of_server: after.is_some() },
-            _ => Outcome::Retry { after: None, of_server: false },
+            _ => Outcome::retry(error),
         }
     }
 }
@@ -118,4 +122,26 @@ async fn put(api: &Api<DynamicObject>, name: &str, patch: &Value) -> ::kube::Res
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     api.replace_status(name, &params, &object).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use ::kube::core::Status;
+    use prometheus::IntCounter;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn c83_a_conflict_is_final_only_where_a_newer_version_decides_anew() {
+        let errors = IntCounter::new("errors", "of this test").expect("the name is valid");
+        let status_patch = StatusPatch::new("ipaddresspools", errors);
+        let mut status = Status::failure("the object has been modified", "Conflict");
+        status.code = 409;
+        let conflict = ::kube::Error::Api(status.boxed());
+        let versioned = json!({ "metadata": { "resourceVersion": "7" }, "status": {} });
+        assert!(matches!(status_patch.outcome("first-pool", &versioned, &conflict), Outcome::Done));
+        let bare = json!({ "status": {} });
+        assert!(matches!(status_patch.outcome("first-pool", &bare, &conflict), Outcome::Retry { .. }));
+    }
 }

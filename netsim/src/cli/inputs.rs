@@ -28,6 +28,25 @@ pub(super) fn seeds(text: &str) -> Result<Range<u64>, String> {
     }
 }
 
+/// How many virtual seconds go into a second: none at all times, or so many that
+/// a run ends in somebody's lifetime.
+pub(super) fn speed(text: &str) -> Result<f64, String> {
+    const SLOWEST: f64 = 0.001;
+    match text.parse::<f64>() {
+        Ok(speed) if speed == 0.0 || (speed.is_finite() && speed >= SLOWEST) => Ok(speed),
+        _ => Err(format!("write 0, for as fast as possible, or a number from {SLOWEST}")),
+    }
+}
+
+/// A word as a shell reads it back.
+pub(super) fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:+=@%,".contains(&byte);
+    match !word.is_empty() && word.bytes().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 /// Reads the manifests; if they hold no Service, the example beside them.
 pub(super) fn manifests(given: Option<&Path>) -> anyhow::Result<Manifests> {
     let path = match given {
@@ -66,6 +85,15 @@ fn default_manifests() -> anyhow::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_split_them() {
+        for (word, expected) in
+            [("a/b-1.yaml", "a/b-1.yaml"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''")]
+        {
+            assert_eq!(quoted(word), expected);
+        }
+    }
 
     #[test]
     fn seeds_are_half_open() {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,9 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<bool> {
     let scenario = args.what.scenario(catalogue::STANDARD)?;
     let manifests = inputs::manifests(args.what.manifests.as_deref())?;
     let mut world = World::new(&scenario, &manifests, args.seed, true)?;
-    if args.pcap.is_some() {
+    // Before the run, which may take a while: what cannot be written is said at once.
+    let (pcap, report) = (Sink::open(args.pcap.as_deref())?, Sink::open(args.report.as_deref())?);
+    if pcap.is_some() {
         world.switch_mut().start_capture(&[]);
     }
     let mut out = anstream::stdout().lock();
@@ -47,40 +50,43 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<bool> {
     }
     let outcome = world.outcome();
     match args.format {
-        Format::Text => verdict(&mut out, &scenario, &outcome, began.elapsed())?,
+        Format::Text => {
+            let again = args.what.again(&scenario.name, args.seed);
+            verdict(&mut out, &outcome, &again, began.elapsed())?;
+        }
         Format::Json => {
             writeln!(out, "{}", details(&outcome))?;
             writeln!(out, "{}", Summary::of(&outcome).to_json()?)?;
         }
     }
     drop(out);
-    write_files(args, &scenario, &mut world, &outcome)?;
+    if let (Some(sink), Some(capture)) = (pcap, world.switch_mut().take_capture()) {
+        sink.fill(|file| Ok(capture.write_to(file)?))?;
+    }
+    if let Some(sink) = report {
+        let page = report::page(&scenario, &world, &outcome);
+        sink.fill(|file| Ok(file.write_all(page.as_bytes())?))?;
+    }
     Ok(outcome.violations.is_empty())
 }
 
-fn write_files(
-    args: &RunArgs,
-    scenario: &Scenario,
-    world: &mut World,
-    outcome: &Outcome,
-) -> anyhow::Result<()> {
-    let create = |path: &std::path::Path| {
-        File::create(path).map(BufWriter::new).with_context(|| format!("cannot write {}", path.display()))
-    };
-    if let Some(path) = &args.pcap
-        && let Some(capture) = world.switch_mut().take_capture()
-    {
-        let mut file = create(path)?;
-        capture.write_to(&mut file).with_context(|| format!("cannot write {}", path.display()))?;
-        file.flush()?;
+/// A file that is asked for and open, and still empty.
+struct Sink {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Sink {
+    fn open(path: Option<&Path>) -> anyhow::Result<Option<Self>> {
+        let Some(path) = path else { return Ok(None) };
+        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Some(Self { path: path.to_owned(), file: BufWriter::new(file) }))
     }
-    if let Some(path) = &args.report {
-        let page = report::page(scenario, world, outcome);
-        let mut file = create(path)?;
-        file.write_all(page.as_bytes())?;
-        file.flush()?;
+
+    fn fill(mut self, write: impl FnOnce(&mut BufWriter<File>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let written = write(&mut self.file).and_then(|()| Ok(self.file.flush()?));
+        written.with_context(|| format!("cannot write {}", self.path.display()))
     }
-    Ok(())
 }
 
 /// Keeps virtual time at `speed` times the real one.
@@ -107,12 +113,13 @@ fn head(out: &mut impl Write, scenario: &Scenario, manifests: &Manifests, seed: 
             paint::faint(&format!("{notes} {what} not simulated (Deployments, RBAC, CRDs ...)"))
         )?;
     }
-    let clients = scenario.clients.len();
+    let plural = |count: usize| if count == 1 { "" } else { "s" };
+    let (nodes, clients) = (usize::from(scenario.nodes), scenario.clients.len());
     let lan = format!(
-        "One switch; router 172.16.16.1, {} nodes from 172.16.16.11, API 172.16.16.100, {clients} client{} from \
+        "One switch; router 172.16.16.1, {nodes} node{} from 172.16.16.11, API 172.16.16.100, {clients} client{} from \
          172.16.16.50.\n{} % loss, {} to {} us on every cable, each way. All times are virtual.",
-        scenario.nodes,
-        if clients == 1 { "" } else { "s" },
+        plural(nodes),
+        plural(clients),
         f64::from(scenario.link.loss) / 100.0,
         scenario.link.delay.as_micros(),
         (scenario.link.delay + scenario.link.jitter).as_micros(),
@@ -121,12 +128,7 @@ fn head(out: &mut impl Write, scenario: &Scenario, manifests: &Manifests, seed: 
     Ok(())
 }
 
-fn verdict(
-    out: &mut impl Write,
-    scenario: &Scenario,
-    outcome: &Outcome,
-    took: Duration,
-) -> anyhow::Result<()> {
+fn verdict(out: &mut impl Write, outcome: &Outcome, again: &str, took: Duration) -> anyhow::Result<()> {
     writeln!(out)?;
     for text in measured(&outcome.outage, outcome) {
         writeln!(out, "  {text}")?;
@@ -140,7 +142,6 @@ fn verdict(
         for violation in &outcome.violations {
             writeln!(out, "    {violation}")?;
         }
-        let again = format!("cargo run --release -p netsim -- run {} --seed {}", scenario.name, outcome.seed);
         writeln!(out, "  again: {again}")?;
     }
     let size = format!(

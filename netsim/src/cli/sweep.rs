@@ -49,31 +49,10 @@ pub(super) fn sweep(args: &SweepArgs) -> anyhow::Result<bool> {
         writeln!(out, "{}", summary(&scenario.name, &outcomes, took))?;
     } else {
         text(&mut out, &scenario.name, &outcomes, took)?;
-        failures(&mut out, &again(args, &scenario.name), &failed)?;
+        let again = |seed| args.what.again(&scenario.name, seed);
+        failures(&mut out, &again, &failed)?;
     }
     Ok(failed.is_empty())
-}
-
-/// The command that runs one of the seeds again, but for the seed.
-fn again(args: &SweepArgs, name: &str) -> String {
-    let mut command = "cargo run --release -p netsim -- run".to_owned();
-    match &args.what.file {
-        Some(file) => command.push_str(&format!(" --file {}", file.display())),
-        None => command.push_str(&format!(" {name}")),
-    }
-    if let Some(manifests) = &args.what.manifests {
-        command.push_str(&format!(" --manifests {}", manifests.display()));
-    }
-    if let Some(nodes) = args.what.nodes {
-        command.push_str(&format!(" --nodes {nodes}"));
-    }
-    if let Some(loss) = args.what.loss {
-        command.push_str(&format!(" --loss {loss}"));
-    }
-    if let Some(delay) = args.what.delay {
-        command.push_str(&format!(" --delay {delay}"));
-    }
-    command
 }
 
 fn text(out: &mut impl Write, name: &str, outcomes: &[Outcome], took: Duration) -> anyhow::Result<()> {
@@ -95,7 +74,7 @@ fn text(out: &mut impl Write, name: &str, outcomes: &[Outcome], took: Duration) 
     Ok(())
 }
 
-fn failures(out: &mut impl Write, again: &str, failed: &[&Outcome]) -> anyhow::Result<()> {
+fn failures(out: &mut impl Write, again: &impl Fn(u64) -> String, failed: &[&Outcome]) -> anyhow::Result<()> {
     if failed.is_empty() {
         writeln!(out, "  {}", paint::good("every rule kept by every seed"))?;
         return Ok(());
@@ -105,7 +84,7 @@ fn failures(out: &mut impl Write, again: &str, failed: &[&Outcome]) -> anyhow::R
         if let Some(violation) = outcome.violations.first() {
             writeln!(out, "    {violation}")?;
         }
-        writeln!(out, "      {again} --seed {}", outcome.seed)?;
+        writeln!(out, "      {}", again(outcome.seed))?;
     }
     if failed.len() > SHOWN {
         let rest: Vec<String> = failed.iter().skip(SHOWN).map(|outcome| outcome.seed.to_string()).collect();

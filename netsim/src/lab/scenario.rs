@@ -40,6 +40,9 @@ pub struct Scenario {
     pub expect: Expect,
 }
 
+/// The longest that a frame may be on its way through one cable: past it nothing is left of a LAN to simulate.
+const MAX_TIME_ON_A_WIRE: Duration = Duration::from_secs(10);
+
 /// What a wire does to frames, both ways.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Link {
@@ -262,6 +265,10 @@ impl Scenario {
         }
         if self.link.loss > 10_000 {
             return Err("link: loss cannot be more than 100%".to_owned());
+        }
+        if self.link.delay.saturating_add(self.link.jitter) > MAX_TIME_ON_A_WIRE {
+            let most = MAX_TIME_ON_A_WIRE.as_secs();
+            return Err(format!("link: delay and jitter together are more than {most} s, which is no LAN"));
         }
         let names: Vec<String> = (0..self.nodes).map(plan::node_name).collect();
         for step in &self.steps {

@@ -16,6 +16,8 @@ mod effect;
 mod election;
 mod eligibility;
 mod envelope;
+#[cfg(test)]
+mod fixtures;
 mod gate;
 mod gratuitous;
 mod groups;

@@ -141,15 +141,11 @@ impl Context {
                 }
                 return Outcome::RetrySlowly;
             }
-            Failure::Transient { after } => {
-                self.errors.inc();
-                tracing::debug!(op = "l2Status", verb, name, error = text, "trying again");
-                return Outcome::Retry { after, of_server: after.is_some() };
-            }
-            Failure::Expired => {}
+            Failure::Transient { .. } | Failure::Expired => {}
         }
         self.errors.inc();
-        Outcome::Retry { after: None, of_server: false }
+        tracing::debug!(op = "l2Status", verb, name, error = text, "trying again");
+        Outcome::retry(error)
     }
 }
 

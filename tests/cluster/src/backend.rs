@@ -7,73 +7,60 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use tests::echo::Echo;
 use tests::namespaces::Namespace;
 
 /// Where the web page is.
 pub(crate) const HTTP: u16 = 80;
 /// Where the echo is (RFC 862).
 pub(crate) const ECHO: u16 = 7;
-/// How often a backend looks whether it shall end.
+/// How often the page looks whether it shall end.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long a client may take to say what it wants, and a server to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Lines in a request, and bytes in an answer, that are read.
+/// Lines in a request that are read.
 const LONGEST: usize = 64;
 
-/// A thread that serves until this is dropped.
+/// A web page that names the node, on every address that the node has or will have, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Backend {
+pub(crate) struct Web {
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Backend {
-    fn spawn(turn: impl Fn() + Send + 'static) -> Self {
+impl Web {
+    pub(crate) fn start(node: &'static str) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, HTTP))?;
+        listener.set_nonblocking(true)?;
         let ends = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({
             let ends = Arc::clone(&ends);
             move || {
                 while !ends.load(Ordering::Relaxed) {
-                    turn();
+                    match listener.accept() {
+                        // A client that goes away has lost its answer.
+                        Ok((stream, _)) => drop(serve(stream, node)),
+                        Err(_) => thread::sleep(PAUSE),
+                    }
                 }
             }
         });
-        Self { ends, thread: Some(thread) }
-    }
-
-    /// A web page that names the node, on every address that the node has or will have.
-    pub(crate) fn web(node: &'static str) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, HTTP))?;
-        listener.set_nonblocking(true)?;
-        Ok(Self::spawn(move || match listener.accept() {
-            // A client that goes away has lost its answer.
-            Ok((stream, _)) => drop(serve(stream, node)),
-            Err(_) => thread::sleep(PAUSE),
-        }))
-    }
-
-    /// Answers every datagram to `address` with itself and the node's name, from that address.
-    pub(crate) fn echo(node: &'static str, address: Ipv4Addr) -> io::Result<Self> {
-        let socket = UdpSocket::bind(SocketAddr::from((address, ECHO)))?;
-        socket.set_read_timeout(Some(PAUSE))?;
-        Ok(Self::spawn(move || {
-            let mut buffer = [0; LONGEST];
-            // An error is the pause that lets us look whether to end.
-            if let Ok((length, from)) = socket.recv_from(&mut buffer) {
-                // A client that is unreachable for the moment has lost this answer.
-                let _ = socket.send_to(&[&buffer[..length], node.as_bytes()].concat(), from);
-            }
-        }))
+        Ok(Self { ends, thread: Some(thread) })
     }
 }
 
-impl Drop for Backend {
+impl Drop for Web {
     fn drop(&mut self) {
         self.ends.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
+}
+
+/// Answers every datagram to `address` from that address, in the name of the node.
+pub(crate) fn echo(node: &'static str, address: Ipv4Addr) -> io::Result<Echo> {
+    Echo::start(UdpSocket::bind((address, ECHO))?, node)
 }
 
 fn serve(mut stream: TcpStream, node: &str) -> io::Result<()> {

@@ -13,12 +13,13 @@ use api_server::{ApiServer, Identity, NAMESPACE};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Container, Service};
 use serde_json::json;
+use tests::probe::{Probe, Record};
 
 use crate::admin::Admin;
-use crate::backend;
+use crate::backend::{self, ECHO};
 use crate::lan::{API, Lan, NODES, PODS};
 use crate::pod::{self, Place, Pod};
-use crate::probe::{self, Probe, Record};
+use crate::probe;
 use crate::program::Program;
 use crate::proxy::Proxy;
 
@@ -30,6 +31,8 @@ pub const OVERLAY: &str = "manifests/overlays/talos";
 pub const NGINX: &str = "nginx";
 /// The Lease of the controllers.
 const LEASE: &str = "metallb-controller";
+/// How often the probe asks.
+const INTERVAL: Duration = Duration::from_millis(1);
 /// The probe runs this long before and after what it watches.
 const CALM: Duration = Duration::from_millis(500);
 /// How long one question to the address may take.
@@ -245,7 +248,7 @@ impl Cluster {
     ) -> anyhow::Result<Outage> {
         self.lan.record()?;
         let before = self.overflows()?;
-        let probe = Probe::start(&self.lan.client.namespace, address)?;
+        let probe = Probe::start(&self.lan.client.namespace, (address, ECHO), INTERVAL)?;
         thread::sleep(CALM);
         let done = act(self);
         thread::sleep(CALM);

@@ -18,5 +18,5 @@ mod proxy;
 
 pub use cluster::{API_PORT, Cluster, NGINX, OVERLAY, Outage};
 pub use lan::{API, CLIENT, Lan, NODES};
-pub use probe::{Probe, Record};
 pub use program::{Program, run_if_asked};
+pub use tests::probe::Record;

@@ -4,7 +4,7 @@ mod commands;
 mod folder;
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -45,12 +45,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> anyhow::Result<()> {
-    if std::env::var_os("KUBEBUILDER_ASSETS").is_none_or(|assets| assets.is_empty()) {
-        anyhow::bail!(
-            "it needs kube-apiserver, etcd and kubectl, which one command gets, with Go 1.25 or later:\n    \
-             export KUBEBUILDER_ASSETS=$(tests/kube-apiserver/install)"
-        );
-    }
+    check_assets(std::env::var_os("KUBEBUILDER_ASSETS").unwrap_or_default().as_ref())?;
     let folder = Folder::new(args.logs)?;
     let mut out = io::stdout();
     writeln!(out, "starting; this takes some seconds")?;
@@ -65,5 +60,26 @@ fn run(args: Args) -> anyhow::Result<()> {
     commands::serve(&mut cluster, address, &interrupted)?;
     writeln!(out, "taking it down")?;
     drop(cluster);
+    Ok(())
+}
+
+/// Whether Kubernetes' programs are in the directory that the variable names.
+fn check_assets(folder: &Path) -> anyhow::Result<()> {
+    const NEEDED: [&str; 4] = ["etcd", "kube-apiserver", "kubectl", "kube-controller-manager"];
+    const HOW: &str =
+        "export KUBEBUILDER_ASSETS=$(tests/kube-apiserver/install), which needs Go 1.25 or later";
+    if folder.as_os_str().is_empty() {
+        anyhow::bail!(
+            "it needs {}, and KUBEBUILDER_ASSETS names no directory with them: {HOW}",
+            NEEDED.join(", ")
+        );
+    }
+    let missing: Vec<&str> = NEEDED.into_iter().filter(|name| !folder.join(name).is_file()).collect();
+    anyhow::ensure!(
+        missing.is_empty(),
+        "KUBEBUILDER_ASSETS is {}, and there is no {} in it: {HOW}",
+        folder.display(),
+        missing.join(", no ")
+    );
     Ok(())
 }

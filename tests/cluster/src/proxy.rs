@@ -12,10 +12,11 @@ use api_server::ApiServer;
 use k8s_openapi::api::core::v1::Service;
 use kube::Api;
 use kube::api::ListParams;
+use tests::echo::Echo;
 use tests::kernel;
 use tests::namespaces::Namespace;
 
-use crate::backend::Backend;
+use crate::backend::{self, Web};
 use crate::lan::{Lan, NODES};
 
 /// How often it looks for Services. Like kube-proxy it goes on with what it knows while the API server is away.
@@ -28,18 +29,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Proxy {
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<io::Result<()>>>,
-    _web: Vec<Backend>,
+    _web: Vec<Web>,
 }
 
 /// The addresses that a node has taken, each with its echo.
-type Taken = BTreeMap<Ipv4Addr, Backend>;
+type Taken = BTreeMap<Ipv4Addr, Echo>;
 
 impl Proxy {
     pub(crate) fn start(lan: &Arc<Lan>, api: &Arc<ApiServer>) -> io::Result<Self> {
-        let web = NODES
-            .iter()
-            .zip(&lan.nodes)
-            .map(|((name, _), node)| node.namespace.run(|| Backend::web(name))?);
+        let web =
+            NODES.iter().zip(&lan.nodes).map(|((name, _), node)| node.namespace.run(|| Web::start(name))?);
         let web = web.collect::<io::Result<_>>()?;
         let ends = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({
@@ -102,7 +101,7 @@ fn take(
         }
         let echo = namespace.run(|| {
             kernel::add_address("lo", IpAddr::V4(*address), 32)?;
-            Backend::echo(name, *address)
+            backend::echo(name, *address)
         })??;
         taken.insert(*address, echo);
     }

@@ -36,8 +36,9 @@ const QUIET: Duration = Duration::from_secs(15);
 const API_GONE: Duration = Duration::from_secs(20);
 /// A Lease that is not renewed lasts 15 s, and is looked at every 2 s; then everything is listed.
 const NEXT_LEADER: Duration = Duration::from_secs(40);
-/// When the API server is back the programs find out one by one, each watch after its own backoff of up to a minute.
-const TOLD: Duration = Duration::from_secs(90);
+/// When the API server is back the first request that it answers wakes all others: a second or two. Should the server
+/// refuse what it does not know its rules for yet, they are made again after some seconds.
+const TOLD: Duration = Duration::from_secs(60);
 /// How often a loss is measured again when the test's own threads came too late to tell.
 const TRIES: usize = 3;
 

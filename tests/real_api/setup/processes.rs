@@ -5,11 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api_server::{ApiServer, Identity, NAMESPACE};
-use controller::args::Settings;
 use kube::Client;
 use metallb_api::{ServiceKey, Time};
-use metallb_shell::http::Endpoints;
-use metallb_shell::leadership::Candidacy;
 use metallb_shell::metrics::ClientMetrics;
 use metallb_shell::{Readiness, client, shutdown};
 use prometheus::Registry;
@@ -18,64 +15,23 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+pub(crate) use crate::controller_process::Controller;
+
 /// A client as the program itself makes it.
 async fn connect(api: &ApiServer, account: &str) -> Client {
     let kubeconfig = api.kubeconfig(&Identity::account(account));
     client::connect(Some(&kubeconfig)).await.expect("the harness wrote the file")
 }
 
-/// A running controller. Dropping it is SIGKILL.
-pub(crate) struct Controller {
-    pub(crate) readiness: Readiness,
-    trigger: shutdown::Trigger,
-    task: JoinHandle<()>,
-}
-
 impl Controller {
     /// The only one.
     pub(crate) async fn start(api: &ApiServer) -> Self {
-        Self::begin(api, None).await
+        Self::run(connect(api, "controller").await)
     }
 
     /// As the manifests start it: one of several.
     pub(crate) async fn start_elected(api: &ApiServer) -> Self {
-        let (name, holder) = ("metallb-controller".to_owned(), "controller-7d".to_owned());
-        Self::begin(api, Some(Candidacy { namespace: NAMESPACE.to_owned(), name, holder })).await
-    }
-
-    async fn begin(api: &ApiServer, candidacy: Option<Candidacy>) -> Self {
-        let settings = Settings {
-            namespace: NAMESPACE.to_owned(),
-            load_balancer_class: None,
-            secret_name: Some("memberlist".to_owned()),
-            deployment: Some("controller".to_owned()),
-            pod_name: Some("controller-7d".to_owned()),
-        };
-        let readiness = Readiness::default();
-        let endpoints = Endpoints { registry: Registry::new(), readiness: readiness.clone() };
-        let (trigger, shutdown) = shutdown::channel();
-        let client = connect(api, "controller").await;
-        let task = tokio::spawn(async move {
-            match candidacy {
-                Some(candidacy) => {
-                    controller::run_elected(client, settings, candidacy, endpoints, shutdown).await;
-                }
-                None => controller::run_with(client, settings, endpoints, shutdown).await,
-            }
-        });
-        Self { readiness, trigger, task }
-    }
-
-    /// SIGTERM.
-    pub(crate) async fn stop(mut self) {
-        self.trigger.shut_down();
-        (&mut self.task).await.expect("the controller ends in order");
-    }
-}
-
-impl Drop for Controller {
-    fn drop(&mut self) {
-        self.task.abort();
+        Self::run_elected(connect(api, "controller").await)
     }
 }
 

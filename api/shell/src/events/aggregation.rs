@@ -14,6 +14,9 @@ use super::{Occurrence, Reporter};
 /// Events that are remembered for counting; the one that has been quiet for
 /// longest is forgotten first. About 1 kB each.
 pub(super) const ENTRIES: usize = 1_024;
+/// Objects whose Events are counted out; the one that has spent least is
+/// forgotten first. About 100 bytes each.
+const BUDGETS: usize = 8_192;
 /// An Event that is quiet for longer than the API server keeps it (an hour by
 /// default) starts anew.
 const FORGET_AFTER: Duration = Duration::from_secs(50 * 60);
@@ -56,6 +59,13 @@ pub struct Aggregation {
 struct Budget {
     tokens: f64,
     at: Instant,
+}
+
+impl Budget {
+    fn tokens_at(&self, now: Instant) -> f64 {
+        let refilled = now.duration_since(self.at).as_secs_f64() / REFILL.as_secs_f64();
+        (self.tokens + refilled).min(BURST)
+    }
 }
 
 impl Aggregation {
@@ -138,21 +148,26 @@ impl Aggregation {
 
     /// Takes one token of the object's, if it has any.
     fn spend(&mut self, now: Instant, uid: &str) -> bool {
-        let full = |budget: &Budget| {
-            let refilled = now.duration_since(budget.at).as_secs_f64() / REFILL.as_secs_f64();
-            (budget.tokens + refilled).min(BURST)
-        };
-        if self.budgets.len() >= ENTRIES && !self.budgets.contains_key(uid) {
-            self.budgets.retain(|_, budget| full(budget) < BURST);
-            if self.budgets.len() >= ENTRIES {
-                return false;
-            }
+        if self.budgets.len() >= BUDGETS && !self.budgets.contains_key(uid) {
+            self.forget_budgets(now);
         }
         let budget = self.budgets.entry(uid.to_owned()).or_insert(Budget { tokens: BURST, at: now });
-        let tokens = full(budget);
+        let tokens = budget.tokens_at(now);
         let has_one = tokens >= 1.0;
         *budget = Budget { tokens: if has_one { tokens - 1.0 } else { tokens }, at: now };
         has_one
+    }
+
+    /// Those that are full again, and where there are few, half of all: whoever
+    /// floods has a smaller one than most.
+    fn forget_budgets(&mut self, now: Instant) {
+        self.budgets.retain(|_, budget| budget.tokens_at(now) < BURST);
+        if self.budgets.len() > BUDGETS / 2 {
+            let mut tokens: Vec<f64> = self.budgets.values().map(|budget| budget.tokens_at(now)).collect();
+            tokens.sort_by(f64::total_cmp);
+            let median = tokens[tokens.len() / 2];
+            self.budgets.retain(|_, budget| budget.tokens_at(now) < median);
+        }
     }
 
     fn make_room(&mut self) {
@@ -263,7 +278,22 @@ mod tests {
             let later = now + REFILL * u32::try_from(number).expect("a small number");
             aggregation.add(later, date(9), occurrence(number, "a")).expect("each object is new");
         }
-        assert!(aggregation.events.len() <= ENTRIES && aggregation.budgets.len() <= ENTRIES);
+        assert!(aggregation.events.len() <= ENTRIES && aggregation.budgets.len() <= BUDGETS);
+    }
+
+    #[test]
+    fn any_number_of_objects_have_their_first_event_at_once_and_who_floods_does_not() {
+        let mut aggregation = aggregation();
+        let now = Instant::now();
+        let flood = |aggregation: &mut Aggregation| {
+            (0..100).filter(|_| aggregation.add(now, date(9), occurrence(0, "a")).is_some()).count()
+        };
+        assert_eq!(flood(&mut aggregation), 25);
+        for number in 1..3 * BUDGETS {
+            aggregation.add(now, date(9), occurrence(number, "a")).expect("each object is new");
+            assert!(aggregation.budgets.len() <= BUDGETS);
+        }
+        assert_eq!(flood(&mut aggregation), 0, "it is not forgotten for the others");
     }
 
     #[test]

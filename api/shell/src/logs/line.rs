@@ -117,43 +117,19 @@ fn short_path(path: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::{Arc, Mutex};
-
-    use tracing_subscriber::fmt::MakeWriter;
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Captured(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Captured {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("nothing panics while writing").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl MakeWriter<'_> for Captured {
-        type Writer = Self;
-
-        fn make_writer(&self) -> Self {
-            self.clone()
-        }
-    }
+    use crate::logs::captured::Captured;
 
     fn logged(log: impl FnOnce()) -> Value {
         let captured = Captured::default();
+        let sink = captured.clone();
         let subscriber =
-            tracing_subscriber::fmt().event_format(JsonLine).with_writer(captured.clone()).finish();
+            tracing_subscriber::fmt().event_format(JsonLine).with_writer(move || sink.clone()).finish();
         tracing::subscriber::with_default(subscriber, log);
-        let bytes = captured.0.lock().expect("nothing panics while writing").clone();
-        let text = String::from_utf8(bytes).expect("JSON is UTF-8");
+        let text = captured.text();
         assert_eq!(text.matches('\n').count(), 1, "one line: {text:?}");
-        serde_json::from_str(&text).expect("a line is one JSON object")
+        captured.lines().remove(0)
     }
 
     #[test]

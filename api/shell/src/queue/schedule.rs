@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::failure::{self, Failure};
 use crate::random::Jitter;
+use crate::reach::{Comeback, SPREAD};
 
 /// Delays between tries of one key.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(200), cap: Duration::from_secs(60) };
@@ -16,7 +18,7 @@ const BACKOFF: Backoff = Backoff { base: Duration::from_millis(200), cap: Durati
 const SLOW: Backoff = Backoff { base: Duration::from_secs(5), cap: Duration::from_secs(300) };
 
 /// How a write went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Outcome {
     /// It stands, or it has become pointless.
     Done,
@@ -27,9 +29,27 @@ pub enum Outcome {
         /// The server asked for it, of all writes (429).
         of_server: bool,
     },
+    /// The server did not answer: try again with backoff, or soon after the
+    /// comeback.
+    Unanswered(Comeback),
     /// Somebody has to change something first: try again soon, and after that
     /// every few minutes.
     RetrySlowly,
+}
+
+impl Outcome {
+    /// Try again with backoff, for no reason that the server has given.
+    pub const AGAIN: Self = Self::Retry { after: None, of_server: false };
+
+    /// Try again, when `error` gives reason to hope.
+    #[must_use]
+    pub fn retry(error: &kube::Error) -> Self {
+        match (Comeback::of(error), failure::classify(error)) {
+            (Some(comeback), _) => Self::Unanswered(comeback),
+            (None, Failure::Transient { after }) => Self::Retry { after, of_server: after.is_some() },
+            (None, _) => Self::AGAIN,
+        }
+    }
 }
 
 /// The wanted value of each key, and when it is to be written.
@@ -46,6 +66,8 @@ pub struct Schedule<K, V> {
 struct Entry<V> {
     value: V,
     failures: u32,
+    /// The last try was not answered.
+    is_unanswered: bool,
     state: State,
 }
 
@@ -91,7 +113,8 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Schedule<K, V> {
             return Err(key);
         }
         self.due.insert((now, key.clone()));
-        self.entries.insert(key, Entry { value, failures: 0, state: State::Waiting(now) });
+        self.entries
+            .insert(key, Entry { value, failures: 0, is_unanswered: false, state: State::Waiting(now) });
         Ok(())
     }
 
@@ -117,6 +140,7 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Schedule<K, V> {
     /// Takes in how the write of `key` went.
     pub fn finish(&mut self, now: Instant, key: &K, outcome: Outcome, jitter: &mut Jitter) {
         let Some(entry) = self.entries.get_mut(key) else { return };
+        entry.is_unanswered = matches!(outcome, Outcome::Unanswered(_));
         let delay = match outcome {
             Outcome::Done if entry.state == State::Overtaken => {
                 entry.failures = 0;
@@ -134,6 +158,10 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Schedule<K, V> {
                 }
                 delay
             }
+            Outcome::Unanswered(_) => {
+                entry.failures = entry.failures.saturating_add(1);
+                BACKOFF.delay(entry.failures, jitter)
+            }
             Outcome::RetrySlowly => {
                 entry.failures = entry.failures.saturating_add(1);
                 SLOW.delay(entry.failures, jitter)
@@ -142,13 +170,27 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Schedule<K, V> {
         entry.state = State::Waiting(now + delay);
         self.due.insert((now + delay, key.clone()));
     }
+
+    /// The server is back: what has had no answer is due within [`SPREAD`], and
+    /// its backoff begins anew.
+    pub fn answers_again(&mut self, now: Instant, jitter: &mut Jitter) {
+        for (key, entry) in &mut self.entries {
+            if let State::Waiting(at) = entry.state
+                && entry.is_unanswered
+            {
+                let soon = at.min(now + jitter.up_to(SPREAD));
+                self.due.remove(&(at, key.clone()));
+                self.due.insert((soon, key.clone()));
+                entry.state = State::Waiting(soon);
+                entry.failures = 0;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const RETRY: Outcome = Outcome::Retry { after: None, of_server: false };
 
     fn schedule() -> (Schedule<&'static str, u32>, Instant, Jitter) {
         (Schedule::new(2), Instant::now(), Jitter::new(1))
@@ -175,7 +217,7 @@ mod tests {
         let (mut schedule, now, mut jitter) = schedule();
         schedule.put(now, "a", 1).expect("there is room");
         schedule.take_due(now).expect("it is due");
-        schedule.finish(now, &"a", RETRY, &mut jitter);
+        schedule.finish(now, &"a", Outcome::AGAIN, &mut jitter);
         schedule.put(now, "a", 1).expect("there is room");
         assert_eq!(schedule.take_due(now), None);
         schedule.put(now, "a", 2).expect("there is room");
@@ -188,7 +230,7 @@ mod tests {
         schedule.put(now, "a", 1).expect("there is room");
         for failures in 1..30 {
             schedule.take_due(now).expect("it is due");
-            schedule.finish(now, &"a", RETRY, &mut jitter);
+            schedule.finish(now, &"a", Outcome::AGAIN, &mut jitter);
             let due = schedule.next_due().expect("it waits");
             let nominal = (BACKOFF.base * 2_u32.saturating_pow(failures - 1)).min(BACKOFF.cap);
             assert!(due - now >= nominal / 2 && due - now <= nominal, "failure {failures}");

@@ -1,15 +1,15 @@
 //! Tests of who may announce (D4 to D15, D41).
 
 use super::*;
+use crate::fixtures::{self, advertisement, on_interfaces, pool};
 use crate::interface::{Interface, InterfaceId, MacAddr};
 use crate::reach::Reach;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use metallb_api::AddressRange;
 use metallb_api::annotations::{ALLOW_SHARED_IP, Annotations, DEPRECATED_PREFIX};
-use metallb_api::config::{Pool, PoolSelection, Preference, SetAside};
+use metallb_api::config::{PoolSelection, Preference};
 use metallb_api::node::EXCLUDE_LABEL;
 use metallb_api::selector::Selector;
-use metallb_api::service::FamilyPolicy;
-use metallb_api::{AddressRange, ServiceKey};
 
 type Labels = BTreeMap<String, String>;
 
@@ -28,60 +28,13 @@ fn service(ips: &[&str]) -> Service {
         Err(_) if ip.is_empty() => Ingress::Hostname(String::new()),
         Err(_) => Ingress::Unparsable((*ip).to_owned()),
     };
-    Service {
-        key: ServiceKey::new("default", "web"),
-        uid: "uid".to_owned(),
-        resource_version: "1".to_owned(),
-        is_load_balancer: true,
-        load_balancer_class: None,
-        labels: labels(&[("app", "web")]),
-        annotations: Annotations::default(),
-        cluster_ips: Vec::new(),
-        load_balancer_ip: None,
-        primary_family: None,
-        family_policy: FamilyPolicy::SingleStack,
-        traffic_policy: TrafficPolicy::Cluster,
-        selector: BTreeMap::new(),
-        ports: Vec::new(),
-        ingress: ips.iter().map(entry).collect(),
-        status_writer: None,
-    }
-}
-
-fn pool(name: &str, range: &str) -> Pool {
-    Pool {
-        name: name.to_owned(),
-        labels: BTreeMap::new(),
-        ranges: range.split(',').map(|range| range.parse::<AddressRange>().expect("a legal range")).collect(),
-        auto_assign: true,
-        avoid_buggy_ips: false,
-        allocation: None,
-        set_aside: SetAside::default(),
-    }
-}
-
-fn advertisement(name: &str) -> Advertisement {
-    Advertisement {
-        name: name.to_owned(),
-        pools: PoolSelection::All,
-        node_selectors: Vec::new(),
-        interfaces: Vec::new(),
-        service_selectors: Vec::new(),
-        preferred_nodes: Vec::new(),
-    }
-}
-
-fn on_interfaces(name: &str, interfaces: &[&str]) -> Advertisement {
-    let interfaces = interfaces.iter().map(|name| (*name).to_owned()).collect();
-    Advertisement { interfaces, ..advertisement(name) }
+    let ingress = ips.iter().map(entry).collect();
+    Service { labels: labels(&[("app", "web")]), ..fixtures::service("web", ingress) }
 }
 
 fn config(advertisements: Vec<Advertisement>) -> Config {
-    let pools = [pool("main", "172.16.16.0/24,fd00::/64"), pool("other", "10.0.0.0/24")];
-    Config {
-        pools: pools.into_iter().map(|pool| (pool.name.clone(), pool)).collect(),
-        advertisements: advertisements.into_iter().map(|ad| (ad.name.clone(), ad)).collect(),
-    }
+    let pools = [pool("main", &["172.16.16.0/24", "fd00::/64"]), pool("other", &["10.0.0.0/24"])];
+    fixtures::config(pools, advertisements)
 }
 
 fn node(name: &str) -> Node {
@@ -112,6 +65,10 @@ fn d4_d6_reasons_in_their_order() {
         ("D6 none", service(&[]), Err(WithdrawReason::NoIpAllocated)),
         ("D6 garbage", service(&["172.16.16.101", "garbage"]), Err(WithdrawReason::InvalidIp)),
         ("D6 hostname", service(&[""]), Err(WithdrawReason::InvalidIp)),
+        ("D6 hostname and garbage", service(&["", "garbage"]), Err(WithdrawReason::InvalidIp)),
+        ("C14 hostname behind", service(&["172.16.16.101", ""]), Ok(())),
+        ("C14 hostname before", service(&["", "172.16.16.101"]), Ok(())),
+        ("D6 all three", service(&["172.16.16.101", "", "garbage"]), Err(WithdrawReason::InvalidIp)),
         ("D6 no pool", service(&["172.16.17.1"]), Err(WithdrawReason::IpNotAllowed)),
         ("D6 two pools", service(&["172.16.16.1", "10.0.0.1"]), Err(WithdrawReason::IpNotAllowed)),
         ("D6 one outside", service(&["172.16.16.1", "fd01::1"]), Err(WithdrawReason::IpNotAllowed)),

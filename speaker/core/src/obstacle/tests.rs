@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use metallb_api::annotations::Annotations;
-use metallb_api::config::{PoolSelection, SetAside};
+use metallb_api::Node;
 use metallb_api::selector::Selector;
-use metallb_api::service::FamilyPolicy;
-use metallb_api::{Node, ServiceKey};
 
 use super::*;
+use crate::fixtures::{advertisement, config, pool, service};
 use crate::reach::Reaches;
 
 const NODES: [&str; 3] = ["cp01", "wk01", "wk02"];
@@ -39,53 +37,12 @@ fn selector(text: &str) -> Selector {
     Selector::try_from(&source).expect("a legal selector")
 }
 
-fn advertisement(name: &str) -> Advertisement {
-    Advertisement {
-        name: name.to_owned(),
-        pools: PoolSelection::All,
-        node_selectors: Vec::new(),
-        interfaces: Vec::new(),
-        service_selectors: Vec::new(),
-        preferred_nodes: Vec::new(),
-    }
-}
-
 fn world() -> World {
-    let service = Service {
-        key: ServiceKey::new("default", "web"),
-        uid: "uid".to_owned(),
-        resource_version: "1".to_owned(),
-        is_load_balancer: true,
-        load_balancer_class: None,
-        labels: BTreeMap::new(),
-        annotations: Annotations::default(),
-        cluster_ips: Vec::new(),
-        load_balancer_ip: None,
-        primary_family: None,
-        family_policy: FamilyPolicy::SingleStack,
-        traffic_policy: TrafficPolicy::Cluster,
-        selector: BTreeMap::new(),
-        ports: Vec::new(),
-        ingress: vec![Ingress::Ip([172, 16, 16, 101].into())],
-        status_writer: None,
-    };
-    let pool = Pool {
-        name: "main".to_owned(),
-        labels: BTreeMap::new(),
-        ranges: vec!["172.16.16.101-172.16.16.110".parse().expect("it is a range")],
-        auto_assign: true,
-        avoid_buggy_ips: false,
-        allocation: None,
-        set_aside: SetAside::default(),
-    };
     let node = |name: &str| Node { name: name.into(), labels: BTreeMap::new(), network_unavailable: false };
     World {
-        service,
+        service: service("web", vec![Ingress::Ip([172, 16, 16, 101].into())]),
         endpoints: Endpoints { any: true, nodes: names(&["wk01"]) },
-        config: Config {
-            pools: [("main".to_owned(), pool)].into(),
-            advertisements: [("l2".to_owned(), advertisement("l2"))].into(),
-        },
+        config: config([pool("main", &["172.16.16.101-172.16.16.110"])], [advertisement("l2")]),
         nodes: NODES.iter().map(|name| (NodeName::from(*name), node(name))).collect(),
         alive: Some(names(&NODES)),
         usable: |nodes| !nodes.is_empty(),
@@ -129,8 +86,13 @@ type Edit = fn(&mut World);
 const CHAIN: &[(Link, Edit, &[&str])] = &[
     (
         Link::Address,
-        |w| w.service.ingress.push(Ingress::Hostname("lb.example.com".to_owned())),
+        |w| w.service.ingress = vec![Ingress::Hostname("lb.example.com".to_owned())],
         &["\"lb.example.com\"", "no IP address"],
+    ),
+    (
+        Link::Address,
+        |w| w.service.ingress.push(Ingress::Unparsable("172.16.16".to_owned())),
+        &["\"172.16.16\"", "no IP address"],
     ),
     (
         Link::Pool,
@@ -246,8 +208,11 @@ fn what_the_controller_reports_is_not_said_twice() {
 }
 
 #[test]
-fn d10_to_d14_what_is_no_obstacle() {
-    let cases: [(&str, Edit); 5] = [
+fn c14_d10_to_d14_what_is_no_obstacle() {
+    let cases: [(&str, Edit); 6] = [
+        ("C14: a hostname beside the address", |w| {
+            w.service.ingress.push(Ingress::Hostname("lb.example.com".to_owned()));
+        }),
         ("one node is left", |w| {
             w.label("cp01", EXCLUDE_LABEL);
             w.label("wk01", EXCLUDE_LABEL);

@@ -1,6 +1,7 @@
 //! Tests of the ARP responder (D53 to D58).
 
 use super::*;
+use crate::fixtures::{damage, noise, overwritten, tagged};
 use rand::{RngExt, SeedableRng};
 
 const OWN: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x11]);
@@ -108,19 +109,14 @@ fn d57_probes_and_foreign_announcements_are_answered() {
 #[test]
 fn t1_malformed_frames_have_their_reason() {
     let good = request().to_frame();
-    let with = |at: usize, bytes: &[u8]| {
-        let mut frame = good.clone();
-        frame[at..at + bytes.len()].copy_from_slice(bytes);
-        frame
-    };
-    let tagged = [&good[..12], &[0x81, 0, 0, 5], &good[12..]].concat();
+    let with = |at: usize, bytes: &[u8]| overwritten(&good, at, bytes);
     let table: [(&str, Vec<u8>, DropReason); 13] = [
         ("nothing", vec![], DropReason::TooShort),
         ("half a header", good[..13].to_vec(), DropReason::TooShort),
         ("a header", good[..14].to_vec(), DropReason::TooShort),
         ("one byte missing", good[..41].to_vec(), DropReason::TooShort),
         ("jumbo", [&good[..], &[0; 9_000]].concat(), DropReason::TooLong),
-        ("802.1Q", tagged, DropReason::Tagged),
+        ("802.1Q", tagged(&good), DropReason::Tagged),
         ("IPv4", with(12, &[0x08, 0x00]), DropReason::NotArp),
         ("hardware is no Ethernet", with(14, &[0, 6]), DropReason::Malformed),
         ("protocol is no IPv4", with(16, &[0x86, 0xdd]), DropReason::Malformed),
@@ -153,12 +149,9 @@ fn t1_s13_s14_random_frames() {
     for round in 0..40_000 {
         let mut frame = request().to_frame();
         if round % 8 == 0 {
-            frame = (0..random.random_range(0..1_600)).map(|_| random.random()).collect();
+            frame = noise(&mut random);
         } else {
-            for _ in 0..random.random_range(0..4) {
-                let at = random.random_range(0..frame.len());
-                frame[at] = random.random();
-            }
+            damage(&mut random, &mut frame);
             frame.truncate(random.random_range(0..=frame.len()).max(30));
         }
         let Ok(packet) = parse(&frame) else { continue };

@@ -2,6 +2,7 @@
 //! 7527).
 
 use super::*;
+use crate::fixtures::{damage, noise, overwritten, tagged};
 use rand::{RngExt, SeedableRng};
 
 const OWN: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x11]);
@@ -167,24 +168,19 @@ fn t1_messages_that_are_not_valid() {
 #[test]
 fn t1_malformed_frames_have_their_reason() {
     let good = solicitation().to_frame();
-    let with = |at: usize, bytes: &[u8]| {
-        let mut frame = good.clone();
-        frame[at..at + bytes.len()].copy_from_slice(bytes);
-        frame
-    };
+    let with = |at: usize, bytes: &[u8]| overwritten(&good, at, bytes);
     let repaired = |at: usize, bytes: &[u8]| {
         let mut frame = with(at, bytes);
         repair(&mut frame);
         frame
     };
-    let tagged = [&good[..12], &[0x81, 0, 0, 5], &good[12..]].concat();
     for (what, frame, expected) in [
         ("nothing", vec![], DropReason::TooShort),
         ("a header", good[..14].to_vec(), DropReason::TooShort),
         ("half an IPv6 header", good[..40].to_vec(), DropReason::TooShort),
         ("one byte missing", good[..85].to_vec(), DropReason::TooShort),
         ("jumbo", [&good[..], &[0; 9_000]].concat(), DropReason::TooLong),
-        ("802.1Q", tagged, DropReason::Tagged),
+        ("802.1Q", tagged(&good), DropReason::Tagged),
         ("IPv4 by EtherType", with(12, &[0x08, 0x00]), DropReason::NotArp),
         ("version 4", with(14, &[0x45]), DropReason::Malformed),
         ("longer than the frame", with(18, &[0, 33]), DropReason::TooShort),
@@ -281,12 +277,9 @@ fn t1_s13_s14_random_frames() {
         let base = [solicitation(), probe(), duplicate_detection(), to_all_from_another()][round % 4];
         let mut frame = base.to_frame();
         if round % 8 == 0 {
-            frame = (0..random.random_range(0..1_600)).map(|_| random.random()).collect();
+            frame = noise(&mut random);
         } else {
-            for _ in 0..random.random_range(0..4) {
-                let at = random.random_range(0..frame.len());
-                frame[at] = random.random();
-            }
+            damage(&mut random, &mut frame);
             frame.truncate(random.random_range(0..=2 * frame.len()).max(60));
             repair(&mut frame);
         }

@@ -1,0 +1,12 @@
+//! The speaker's `kube.rs` against the in-memory API server, under tokio's
+//! paused clock: what the core would know must be what the server holds,
+//! whatever happens between them.
+
+#[path = "../kube_support.rs"]
+mod support;
+
+mod inputs;
+mod setup;
+mod view;
+mod watches;
+mod writes;
