@@ -5,6 +5,8 @@
 //! budget from each source and then looks at the next: a flood of frames starves
 //! neither membership nor Kubernetes, nor the other way round.
 
+mod outbox;
+
 use std::future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,11 +16,11 @@ use std::time::Duration;
 use metallb_api::{ServiceKey, Time};
 use metallb_shell::{Clock, Shutdown};
 use socket2::Socket;
-use speaker_core::{Counters, Effect, Input, NotReady, Notice, Settings, Speaker};
-use tokio::sync::mpsc::error::TrySendError;
+use speaker_core::{Counters, Effect, Input, NotReady, Settings, Speaker};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
+use self::outbox::Outbox;
 use crate::frames::{FrameCounts, Frames};
 use crate::gossip::{self, BindError, DatagramCounts, Gossip};
 use crate::groups::{self, GroupCounts, Groups};
@@ -33,6 +35,8 @@ const DATAGRAMS_PER_TURN: u32 = 64;
 const INPUTS_PER_TURN: u32 = 16;
 /// How often a changed summary is published while the loop is busy or idle.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the end of the loop waits for what it has to say to be taken.
+const LAST_EFFECTS: Duration = Duration::from_secs(1);
 
 /// The open sockets that the loop takes over.
 #[derive(Debug)]
@@ -94,8 +98,8 @@ pub struct Channels {
     pub interfaces: mpsc::Receiver<Input<'static>>,
     /// SIGTERM: hand over, then end.
     pub shutdown: Shutdown,
-    /// Events and notices, for Kubernetes and the log. When it is full they are
-    /// dropped and counted.
+    /// Events and notices, for Kubernetes and the log. When it is full they wait
+    /// in the loop; what is too much even for that is dropped and counted.
     pub effects: mpsc::Sender<Effect>,
     /// A copied summary for `/metrics`, at most each second.
     pub summary: watch::Sender<Summary>,
@@ -138,6 +142,7 @@ pub fn spawn(
         (Frames::new(sockets.arp)?, Frames::new(sockets.ndp)?, Gossip::new(sockets.gossip)?)
     };
     let groups = Groups::start(sockets.groups)?;
+    let Channels { kubernetes, interfaces, shutdown, effects, summary } = channels;
     thread::Builder::new().name("event-loop".to_owned()).spawn(move || {
         let mut event_loop = EventLoop {
             speaker: Speaker::new(settings),
@@ -145,13 +150,15 @@ pub fn spawn(
             ndp,
             groups,
             gossip,
-            channels,
+            kubernetes,
             kubernetes_open: true,
+            interfaces,
             interfaces_open: true,
+            shutdown,
             is_ending: false,
             is_over: false,
-            effects_dropped: 0,
-            config_loaded: None,
+            outbox: Outbox::new(effects),
+            summary,
             turns: 0,
             clock: Clock::start(),
             published: Time::ZERO,
@@ -166,16 +173,17 @@ struct EventLoop {
     ndp: Frames,
     groups: Groups,
     gossip: Gossip,
-    channels: Channels,
+    kubernetes: mpsc::Receiver<Input<'static>>,
     kubernetes_open: bool,
+    interfaces: mpsc::Receiver<Input<'static>>,
     interfaces_open: bool,
+    shutdown: Shutdown,
     /// The core has been told to shut down.
     is_ending: bool,
     /// The core has said that it is done.
     is_over: bool,
-    effects_dropped: u64,
-    /// What was last said of the configuration, if that had no room.
-    config_loaded: Option<Effect>,
+    outbox: Outbox,
+    summary: watch::Sender<Summary>,
     turns: u64,
     clock: Clock,
     published: Time,
@@ -206,7 +214,9 @@ impl EventLoop {
                 self.wait().await?;
             }
         }
-        self.channels.summary.send_replace(self.summary());
+        // The peers serve by now; only people wait for the rest.
+        let _ = timeout(LAST_EFFECTS, self.outbox.emptied()).await;
+        self.summary.send_replace(self.summary());
         Ok(())
     }
 
@@ -221,8 +231,8 @@ impl EventLoop {
             self.speaker.handle(self.clock.now(), Input::Datagram { from, bytes });
             self.drain_effects();
         }
-        let interfaces = self.take_inputs(|channels| &mut channels.interfaces);
-        let kubernetes = self.take_inputs(|channels| &mut channels.kubernetes);
+        let interfaces = self.take_inputs(|event_loop| &mut event_loop.interfaces);
+        let kubernetes = self.take_inputs(|event_loop| &mut event_loop.kubernetes);
         let mut arp = FRAMES_PER_TURN;
         while let Some((interface, bytes)) = self.arp.receive(&mut arp) {
             self.speaker.handle(self.clock.now(), Input::Frame { interface, bytes });
@@ -237,20 +247,18 @@ impl EventLoop {
             self.handle(Input::Timeout);
         }
         // Looked at in every turn: a loop under a flood never waits.
-        if self.channels.shutdown.is_ending() {
+        if self.shutdown.is_ending() {
             self.shut_down();
         }
-        if let Some(effect) = self.config_loaded.take() {
-            self.hand_out(effect);
-        }
+        self.outbox.hand_on();
         [datagrams, arp, ndp, interfaces, kubernetes].contains(&0)
     }
 
     /// Takes up to [`INPUTS_PER_TURN`] from a channel. What is left of them.
-    fn take_inputs(&mut self, channel: fn(&mut Channels) -> &mut mpsc::Receiver<Input<'static>>) -> u32 {
+    fn take_inputs(&mut self, channel: fn(&mut Self) -> &mut mpsc::Receiver<Input<'static>>) -> u32 {
         let mut budget = INPUTS_PER_TURN;
         while budget > 0
-            && let Ok(input) = channel(&mut self.channels).try_recv()
+            && let Ok(input) = channel(self).try_recv()
         {
             budget -= 1;
             self.handle(input);
@@ -282,29 +290,15 @@ impl EventLoop {
                 Effect::SendDatagram { to, bytes } => self.gossip.send(to, &bytes),
                 Effect::Exit => self.is_over = true,
                 effect @ (Effect::Event { .. } | Effect::L2Status { .. } | Effect::Notice(_)) => {
-                    self.hand_out(effect);
+                    self.outbox.put(effect);
                 }
             }
-        }
-    }
-
-    /// Events, notices and the like, for the rest of the process.
-    fn hand_out(&mut self, effect: Effect) {
-        let is_config = matches!(effect, Effect::Notice(Notice::ConfigLoaded { .. }));
-        let unsent = self.channels.effects.try_send(effect).err();
-        if is_config {
-            // What it says stands in the `ConfigurationState` until the next one:
-            // the newest must arrive.
-            self.config_loaded = unsent.map(TrySendError::into_inner);
-        } else if unsent.is_some() {
-            self.effects_dropped += 1;
         }
     }
 
     /// Waits for the next thing from any source.
     async fn wait(&mut self) -> io::Result<()> {
         let timeout = self.speaker.poll_timeout().map(|at| self.clock.instant(at));
-        let channels = &mut self.channels;
         let wake = tokio::select! {
             result = self.gossip.readable() => result.map_or_else(Wake::Failed, |()| Wake::Ready),
             result = self.arp.readable() => result.map_or_else(Wake::Failed, |()| Wake::Ready),
@@ -312,9 +306,10 @@ impl EventLoop {
             () = sleep_until(timeout) => Wake::Ready,
             // So that /metrics is never older than this on a silent network.
             () = tokio::time::sleep(SUMMARY_INTERVAL) => Wake::Ready,
-            input = channels.interfaces.recv(), if self.interfaces_open => Wake::Interfaces(input),
-            input = channels.kubernetes.recv(), if self.kubernetes_open => Wake::Kubernetes(input),
-            () = channels.shutdown.wait(), if !self.is_ending => Wake::Shutdown,
+            input = self.interfaces.recv(), if self.interfaces_open => Wake::Interfaces(input),
+            input = self.kubernetes.recv(), if self.kubernetes_open => Wake::Kubernetes(input),
+            () = self.outbox.room() => Wake::Ready,
+            () = self.shutdown.wait(), if !self.is_ending => Wake::Shutdown,
         };
         match wake {
             Wake::Ready => {}
@@ -331,7 +326,7 @@ impl EventLoop {
         let now = self.now();
         if now - self.published >= SUMMARY_INTERVAL {
             self.published = now;
-            self.channels.summary.send_replace(self.summary());
+            self.summary.send_replace(self.summary());
         }
     }
 
@@ -341,7 +336,7 @@ impl EventLoop {
             frames: self.arp.counts() + self.ndp.counts(),
             groups: self.groups.counts(),
             datagrams: self.gossip.counts(),
-            effects_dropped: self.effects_dropped,
+            effects_dropped: self.outbox.dropped(),
             turns: self.turns,
             announced: self.speaker.announced().map(|one| (one.service.clone(), one.address)).collect(),
             not_ready: self.speaker.is_ready().err(),

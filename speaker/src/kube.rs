@@ -93,15 +93,16 @@ async fn take(mut effects: mpsc::Receiver<Effect>, outlets: Outlets, metrics: Cl
     while let Some(effect) = effects.recv().await {
         match effect {
             Effect::Event { service, uid, reason, message } => {
-                let is_reported = events.report(Occurrence {
+                let occurrence = Occurrence {
                     namespace: service.namespace().to_owned(),
                     name: service.name().to_owned(),
                     uid,
                     reason: reason.as_str(),
                     message,
                     is_warning: reason.is_warning(),
-                });
-                if !is_reported {
+                };
+                // A node that takes over many Services says all of it at once.
+                if !events.deliver(occurrence).await {
                     metrics.update_errors.inc();
                 }
             }

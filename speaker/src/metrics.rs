@@ -1,6 +1,8 @@
 //! The speaker's metrics: MetalLB's names and labels (F7 to F10), and ours for
 //! what MetalLB does not tell (F13, W48).
 
+use std::sync::{Mutex, PoisonError};
+
 use metallb_api::NodeName;
 use metallb_shell::Gate;
 use prometheus::core::{Collector, Desc};
@@ -15,6 +17,8 @@ use crate::event_loop::Summary;
 struct Metrics {
     node: NodeName,
     summary: watch::Receiver<Summary>,
+    /// One scrape at a time: each brings the metrics up to date and reads them.
+    scrape: Mutex<()>,
     metallb: MetalLb,
     members: IntGauge,
     member_changes: IntCounterVec,
@@ -94,6 +98,7 @@ impl Metrics {
         Self {
             node,
             summary,
+            scrape: Mutex::default(),
             metallb: MetalLb::new(),
             members: gauge("metallb_speaker_members", "Live speakers in the member list, this one included"),
             member_changes: counters(
@@ -141,7 +146,8 @@ impl Metrics {
             gossip_sent: counter("metallb_speaker_gossip_sent_total", "Gossip datagrams sent"),
             conflicts: counter(
                 "metallb_speaker_conflicts_total",
-                "Claims of other stations to an address that this node announces",
+                "Answers to other stations' claims to an address of this node, at most one a second for each \
+                 and interface",
             ),
             pauses: counter(
                 "metallb_speaker_pauses_total",
@@ -231,6 +237,7 @@ impl Collector for Metrics {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
+        let _alone = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.update(&self.summary.borrow());
         self.parts().into_iter().flat_map(Collector::collect).collect()
     }
@@ -264,6 +271,7 @@ fn raise_label(counters: &IntCounterVec, label: &str, value: u64) {
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
+    use std::thread;
 
     use metallb_api::ServiceKey;
     use prometheus::TextEncoder;
@@ -304,6 +312,35 @@ mod tests {
         assert!(!second.contains("metallb_speaker_announced{"), "F7: the series ends with the announcement");
         assert!(second.contains("metallb_layer2_gratuitous_sent{ip=\"172.16.16.101\"} 10"), "F10: kept");
         assert!(second.contains("metallb_speaker_members 2"));
+    }
+
+    /// A pair of Prometheus servers.
+    #[test]
+    fn f7_to_f10_two_scrapes_at_once_see_all_of_it_once() {
+        let mut summary = Summary::default();
+        for host in 0..200 {
+            let address = IpAddr::from([172, 16, 16, host]);
+            summary.announced.push((ServiceKey::new("default", format!("s{host}")), address));
+            let counts = AddressCounters { requests_received: 7, ..AddressCounters::default() };
+            summary.core.addresses.insert(address, counts);
+        }
+        // Kept, so that the channel stays open.
+        let (_sender, receiver) = watch::channel(summary);
+        let registry = Registry::new();
+        register(&registry, NodeName::from("wk01"), receiver);
+        let scrapes = || {
+            for _ in 0..100 {
+                let text = text(&registry);
+                let sum = |metric: &str| -> (usize, f64) {
+                    let values = text.lines().filter(|line| line.starts_with(metric));
+                    let values = values.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+                    values.fold((0, 0.0), |(count, sum), value| (count + 1, sum + value))
+                };
+                assert_eq!(sum("metallb_speaker_announced{"), (200, 200.0), "F7: none is missing");
+                assert_eq!(sum("metallb_layer2_requests_received{"), (200, 1_400.0), "F8: none counts twice");
+            }
+        };
+        thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(scrapes))));
     }
 
     #[tokio::test]

@@ -1,6 +1,13 @@
 //! The core's notices as log lines, with the values that people grep for (F42).
 
 use speaker_core::Notice;
+use tracing::Level;
+
+/// Whether the line would be written: there is one for each gratuitous frame,
+/// for debugging.
+pub fn is_wanted(notice: &Notice) -> bool {
+    !matches!(notice, Notice::Gratuitous { .. }) || tracing::enabled!(Level::DEBUG)
+}
 
 /// Writes one line.
 pub fn log(notice: &Notice) {

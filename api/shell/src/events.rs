@@ -23,6 +23,9 @@ pub use aggregation::{Aggregation, EventKey};
 
 /// Occurrences that may wait to be aggregated; more are dropped and counted.
 const QUEUE: usize = 1_024;
+/// Events that may wait to be written, about 1 kB each: a node that takes over
+/// thousands of Services says so of each of them, once.
+const WRITES: usize = 16_384;
 
 /// Who reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +53,7 @@ pub struct Occurrence {
     pub is_warning: bool,
 }
 
-/// Takes occurrences; never waits.
+/// Takes occurrences.
 #[derive(Clone, Debug)]
 pub struct Events {
     sender: mpsc::Sender<Occurrence>,
@@ -71,16 +74,22 @@ pub fn channel(reporter: Reporter) -> (Events, EventWriter) {
 }
 
 impl Events {
-    /// Reports what happened; false if it had to be dropped.
+    /// Reports what happened without waiting; false if it had to be dropped.
     pub fn report(&self, occurrence: Occurrence) -> bool {
         self.sender.try_send(occurrence).is_ok()
+    }
+
+    /// The same, but waits for room, which comes soon whatever the API server
+    /// does; false if the writer is gone.
+    pub async fn deliver(&self, occurrence: Occurrence) -> bool {
+        self.sender.send(occurrence).await.is_ok()
     }
 }
 
 impl EventWriter {
     /// Writes until all [`Events`] are dropped and what is due is written.
     pub async fn run(mut self, client: Client) {
-        let (writes, queue) = queue::channel(aggregation::ENTRIES);
+        let (writes, queue) = queue::channel(WRITES);
         let refused = AtomicBool::new(false);
         let written = queue.run(|key: EventKey, event: Event| write(client.clone(), key, event, &refused));
         let aggregated = async move {
@@ -127,5 +136,34 @@ fn outcome(verb: &str, error: &kube::Error, refused: &AtomicBool) -> Outcome {
             }
             Outcome::Done
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn f30_who_waits_for_room_loses_nothing() {
+        let occurrence = |number: usize| Occurrence {
+            namespace: "default".to_owned(),
+            name: format!("s{number}"),
+            uid: String::new(),
+            reason: "nodeAssigned",
+            message: String::new(),
+            is_warning: false,
+        };
+        let (events, mut writer) = channel(Reporter { component: "metallb-speaker", host: None });
+        (0..QUEUE).for_each(|number| assert!(events.report(occurrence(number))));
+        assert!(!events.report(occurrence(0)), "full");
+        let reported = tokio::spawn(async move {
+            for number in QUEUE..2 * QUEUE {
+                assert!(events.deliver(occurrence(number)).await);
+            }
+        });
+        for number in 0..2 * QUEUE {
+            assert_eq!(writer.receiver.recv().await, Some(occurrence(number)));
+        }
+        reported.await.expect("all were taken");
     }
 }

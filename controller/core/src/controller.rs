@@ -133,12 +133,11 @@ impl Controller {
 
     fn take_resources(&mut self, resources: &Resources) {
         let Checked { config, verdicts } = config::check(resources, &self.pools.config);
-        self.usage.observe(&resources.pools);
         let rejected = rejected(&verdicts);
         let news = !self.resources_known || config != self.pools.config || rejected != self.rejected;
-        self.effects.extend(self.verdicts.publish(resources, verdicts));
-        // Statuses change with every assignment; that alone is no reason to look
-        // at every Service (B24).
+        self.effects.extend(self.verdicts.publish(verdicts));
+        // What changes nothing that is in force is no reason to look at every
+        // Service (B24).
         if !news {
             return;
         }

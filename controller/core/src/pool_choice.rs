@@ -103,7 +103,7 @@ pub(crate) fn choose(
             found => found,
         };
         return found.ok_or_else(|| {
-            let why = Refusal::of(pool, families, pools, allocator);
+            let why = Refusal::of(&pools.offer(pool, service), families, true, pools, allocator);
             AllocationError::Exhausted { pool: name.to_owned(), families, why }
         });
     }
@@ -156,7 +156,8 @@ fn explicit(
 /// What is reserved for the Service, then C35: the pools pinned to it by
 /// priority, then the unpinned ones. Pools that are equal otherwise go by name
 /// (W25, W26). A reservation counts as if the Service had asked for the pool:
-/// it holds even where `autoAssign` is false.
+/// it holds even where `autoAssign` is false, for a family that is not reserved
+/// too.
 fn automatic(
     service: &Service,
     wishes: &[Vec<IpFamily>],
@@ -164,16 +165,13 @@ fn automatic(
     pools: &Pools,
     allocator: &mut Allocator,
 ) -> Result<Option<Assignment>, AllocationError> {
-    let mut offers: Vec<Offer<'_>> = Vec::new();
-    for pool in pools.config.pools.values().filter(|pool| pool.admits(service)) {
-        let offer = pools.offer(pool, service);
-        offers.push(if pool.auto_assign { offer } else { offer.reserved_only() });
-    }
+    let admitting = pools.config.pools.values().filter(|pool| pool.admits(service));
+    let mut offers: Vec<Offer<'_>> = admitting.map(|pool| pools.offer(pool, service)).collect();
     // Stable: the map gives them by name.
     offers.sort_by_key(|offer| rank(offer.pool));
     let found = reserved(service, &offers, wishes, terms, allocator)?;
-    let (pinned, unpinned): (Vec<_>, Vec<_>) =
-        offers.into_iter().partition(|offer| offer.pool.allocation.is_some());
+    let for_all = offers.into_iter().filter(|offer| offer.pool.auto_assign);
+    let (pinned, unpinned): (Vec<_>, Vec<_>) = for_all.partition(|offer| offer.pool.allocation.is_some());
     let tiers = [pinned, unpinned];
     Ok(found.or_else(|| tiers.iter().find_map(|tier| from_any(tier, wishes, terms, allocator))))
 }

@@ -2,16 +2,17 @@
 
 use std::fmt;
 
-use metallb_api::config::Pool;
 use metallb_api::{AddressRange, IpFamilies, IpFamily, Service};
 
 use crate::allocator::Allocator;
-use crate::pools::Pools;
+use crate::pools::{Offer, Pools};
 
 /// The most pools that one message goes into.
 const MAX_POOLS: usize = 8;
 /// The most addresses that one message names with their users.
 const MAX_HOLDERS: usize = 10;
+/// The same where it is about one pool of several.
+const MAX_HOLDERS_OF_POOL: usize = 3;
 
 /// Every pool that could not serve a Service, and why not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +33,14 @@ pub(crate) enum Refusal {
     /// C41
     #[error("it has no {0} addresses to give")]
     NoSuchFamily(IpFamily),
+    /// A reservation is for the Service, and does not go further than this.
+    #[error("all {family} addresses reserved for it are in use: {holders}")]
+    ReservedInUse {
+        /// The family.
+        family: IpFamily,
+        /// The addresses, and by whom.
+        holders: String,
+    },
     /// All are held for others.
     #[error("all {capacity} {family} addresses are reserved for others")]
     AllReserved {
@@ -64,8 +73,14 @@ impl Tried {
         let in_force = pools.config.pools.values().map(|pool| {
             let refusal = match () {
                 () if !pool.admits(service) => Refusal::NotAdmitted,
-                () if !pool.auto_assign => Refusal::Manual,
-                () => Refusal::of(pool, families, pools, allocator),
+                () => {
+                    let offer = pools.offer(pool, service);
+                    let is_meant = offer.reserved.iter().any(|range| families.contains(range.family()));
+                    match pool.auto_assign || is_meant {
+                        true => Refusal::of(&offer, families, pool.auto_assign, pools, allocator),
+                        false => Refusal::Manual,
+                    }
+                }
             };
             (pool.name.clone(), refusal)
         });
@@ -90,8 +105,16 @@ impl fmt::Display for Tried {
 }
 
 impl Refusal {
-    /// What `pool` is short of for a Service of `families`.
-    pub(crate) fn of(pool: &Pool, families: IpFamilies, pools: &Pools, allocator: &Allocator) -> Self {
+    /// What the offer is short of for a Service of `families`. `is_open` says
+    /// whether it may have addresses that are not reserved for it.
+    pub(crate) fn of(
+        offer: &Offer<'_>,
+        families: IpFamilies,
+        is_open: bool,
+        pools: &Pools,
+        allocator: &Allocator,
+    ) -> Self {
+        let pool = offer.pool;
         let stock = pools.stock(&pool.name);
         let wanted: &[IpFamily] = match &families {
             IpFamilies::Single(family) => std::slice::from_ref(family),
@@ -102,6 +125,11 @@ impl Refusal {
             let (capacity, unreserved) = (stock.capacity(*family), stock.unreserved_capacity(*family));
             match () {
                 () if capacity == 0 => Some(Self::NoSuchFamily(*family)),
+                () if offer.reserved.iter().any(|range| range.family() == *family)
+                    && (unreserved == 0 || !is_open) =>
+                {
+                    reserved_in_use(offer, *family, allocator)
+                }
                 () if unreserved == 0 => Some(Self::AllReserved { family: *family, capacity }),
                 () if in_use.of(*family) >= unreserved => Some(Self::AllInUse {
                     family: *family,
@@ -114,6 +142,17 @@ impl Refusal {
         });
         short.unwrap_or(Self::NoneNow(wanted[0]))
     }
+}
+
+/// All that is reserved for the Service is in use; `None` if some is not.
+fn reserved_in_use(offer: &Offer<'_>, family: IpFamily, allocator: &Allocator) -> Option<Refusal> {
+    let ranges = || offer.reserved.iter().filter(|range| range.family() == family);
+    let used: i64 = ranges().map(|range| allocator.used_in(range)).sum();
+    let size = ranges().map(|range| range.usable(offer.pool.avoid_buggy_ips)).fold(0, i64::saturating_add);
+    (used > 0 && used >= size).then(|| {
+        let holders = holders(ranges(), used, MAX_HOLDERS_OF_POOL, allocator);
+        Refusal::ReservedInUse { family, holders }
+    })
 }
 
 /// What there is to say of `pool` if all addresses of a family are in use or
@@ -134,7 +173,7 @@ pub(crate) fn exhaustion(pool: &str, pools: &Pools, allocator: &Allocator) -> Op
         if unreserved > 0 && used - used_by_right < unreserved || used < capacity && unreserved == 0 {
             return None;
         }
-        let holders = holders(stock.assignable.iter().filter(of_family), used, allocator);
+        let holders = holders(stock.assignable.iter().filter(of_family), used, MAX_HOLDERS, allocator);
         let held = match capacity - used {
             0 => String::new(),
             free => format!(", {free} reserved and not in use"),
@@ -145,9 +184,14 @@ pub(crate) fn exhaustion(pool: &str, pools: &Pools, allocator: &Allocator) -> Op
 }
 
 /// `10.0.0.1 default/a, 10.0.0.2 default/b, default/c and 7 more`, of `used`
-/// addresses in all.
-fn holders<'a>(ranges: impl Iterator<Item = &'a AddressRange>, used: i64, allocator: &Allocator) -> String {
-    let named: Vec<String> = ranges.flat_map(|range| allocator.users_in(range)).take(MAX_HOLDERS).collect();
+/// addresses in all, of which at most `most` are named.
+fn holders<'a>(
+    ranges: impl Iterator<Item = &'a AddressRange>,
+    used: i64,
+    most: usize,
+    allocator: &Allocator,
+) -> String {
+    let named: Vec<String> = ranges.flat_map(|range| allocator.users_in(range)).take(most).collect();
     let more = used - i64::try_from(named.len()).expect("a few");
     match more {
         0 => named.join(", "),

@@ -3,40 +3,22 @@
 use std::collections::BTreeMap;
 
 use metallb_api::IpFamily;
-use metallb_api::crd::{IPAddressPool, IPAddressPoolStatus};
 
 use crate::allocator::Allocator;
 use crate::effect::{Effect, PoolUsage};
 use crate::pools::Pools;
 use crate::shortage;
 
-/// The counters as they were published, and as the statuses show them.
+/// The counters as they were published. What somebody makes of them in a pool's
+/// status is no input (W49): whoever writes the status restores it (C83).
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
     published: BTreeMap<String, PoolUsage>,
-    shown: BTreeMap<String, Option<IPAddressPoolStatus>>,
-    /// Pools whose status somebody else has changed.
-    tampered: Vec<String>,
     /// [`Allocator::changes`] at the last look; `None` after another configuration.
     looked_at: Option<u64>,
 }
 
 impl Usage {
-    /// The pools as read: takes note of statuses that changed and do not show
-    /// what was published (C83).
-    pub(crate) fn observe(&mut self, pools: &[IPAddressPool]) {
-        let mut shown = BTreeMap::new();
-        for pool in pools {
-            let name = pool.metadata.name.clone().unwrap_or_default();
-            let differs = self.published.get(&name).is_some_and(|usage| !shows(pool.status.as_ref(), usage));
-            if differs && self.shown.get(&name).is_some_and(|before| *before != pool.status) {
-                self.tampered.push(name.clone());
-            }
-            shown.insert(name, pool.status.clone());
-        }
-        self.shown = shown;
-    }
-
     /// Another configuration: [`Effect::ForgetPool`] for pools that have gone (C84).
     pub(crate) fn take_pools(&mut self, pools: &Pools) -> Vec<Effect> {
         self.looked_at = None;
@@ -48,11 +30,10 @@ impl Usage {
         gone.into_iter().map(Effect::ForgetPool).collect()
     }
 
-    /// The counters that have changed, or that somebody else has overwritten.
+    /// The counters that have changed.
     pub(crate) fn publish(&mut self, pools: &Pools, allocator: &Allocator) -> Vec<Effect> {
-        let tampered = std::mem::take(&mut self.tampered);
         let changes = Some(allocator.changes());
-        if self.looked_at == changes && tampered.is_empty() {
+        if self.looked_at == changes {
             return Vec::new();
         }
         self.looked_at = changes;
@@ -67,7 +48,7 @@ impl Usage {
                 assigned_ipv6: in_use.ipv6,
                 exhausted: shortage::exhaustion(pool, pools, allocator),
             };
-            if self.published.get(pool) != Some(&usage) || tampered.contains(pool) {
+            if self.published.get(pool) != Some(&usage) {
                 self.published.insert(pool.clone(), usage.clone());
                 effects.push(Effect::WritePoolUsage(usage));
             }
@@ -88,13 +69,4 @@ impl PoolUsage {
     pub const fn available_ipv6(&self) -> i64 {
         self.total_ipv6.saturating_sub(self.assigned_ipv6)
     }
-}
-
-fn shows(status: Option<&IPAddressPoolStatus>, usage: &PoolUsage) -> bool {
-    status.is_some_and(|status| {
-        status.assigned_ipv4 == usage.assigned_ipv4
-            && status.assigned_ipv6 == usage.assigned_ipv6
-            && status.available_ipv4 == usage.available_ipv4()
-            && status.available_ipv6 == usage.available_ipv6()
-    })
 }

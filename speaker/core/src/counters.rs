@@ -39,7 +39,7 @@ pub struct Counters {
     pub withdrawn: u64,
     /// Announcements put off because an interface's frame budget was spent.
     pub pacing_delays: u64,
-    /// Claims to our addresses by other stations.
+    /// Announcements in answer to another station's claim to an address of ours.
     pub conflicts: u64,
     /// Times that this node was asleep for longer than a peer may take to
     /// declare it dead.

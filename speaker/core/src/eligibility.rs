@@ -169,6 +169,14 @@ pub(crate) fn candidates(prospects: &[Prospect], only_on: Option<&BTreeSet<NodeN
     left.into_iter().map(|one| one.candidate.clone()).collect()
 }
 
+/// The entries of its status that ought to be addresses: all of them, or, as for
+/// the controller (C14), all with an `ip` where there is one.
+pub(crate) fn entries(service: &Service) -> impl Iterator<Item = &Ingress> {
+    let has_ip = |entry: &&Ingress| !matches!(entry, Ingress::Hostname(_));
+    let any = service.ingress.iter().any(|entry| has_ip(&entry));
+    service.ingress.iter().filter(move |entry| !any || has_ip(entry))
+}
+
 /// D6.
 fn addresses(service: &Service) -> Result<Vec<IpAddr>, WithdrawReason> {
     if service.ingress.is_empty() {
@@ -178,7 +186,7 @@ fn addresses(service: &Service) -> Result<Vec<IpAddr>, WithdrawReason> {
         Ingress::Ip(address) => Ok(address.to_canonical()),
         Ingress::Unparsable(_) | Ingress::Hostname(_) => Err(WithdrawReason::InvalidIp),
     };
-    service.ingress.iter().map(address).collect()
+    entries(service).map(address).collect()
 }
 
 /// D41: the union of what the advertisements list; one without a list means

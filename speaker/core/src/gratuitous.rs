@@ -53,12 +53,13 @@ const RATE: u64 = 1_000;
 const BURST: u64 = 200;
 /// The same for refreshes, which have all the time in the world.
 const REFRESH_RATE: u64 = 10;
-/// The shortest time between two defences of one address.
+/// The shortest time between two defences of one address on one interface.
 const DEFEND_EVERY: Duration = Duration::from_secs(1);
 /// The shortest time from the start of an announcement to its next reminder.
 const REMIND_EVERY: Duration = Duration::from_secs(1);
-/// How long a defence waits. The claim may be the new owner's, whose news are
-/// still on the way to us.
+/// How long the news that moves an address may take to reach both its owners. The
+/// old one defends nothing before he must have heard that it is no longer his, nor
+/// the new one against what the old one may have said until then.
 const DEFEND_AFTER: Duration = Duration::from_millis(200);
 /// An address asked for this recently is announced before the others.
 const LATELY: Duration = Duration::from_secs(60);
@@ -72,6 +73,8 @@ pub(crate) struct Outgoing {
     pub(crate) bytes: Vec<u8>,
     /// Set on the frame that begins a wave: which; `Some(None)` is a refresh.
     pub(crate) begins: Option<Option<u8>>,
+    /// Set on a defence: who claims the address.
+    pub(crate) against: Option<MacAddr>,
 }
 
 /// All jobs of a node.
@@ -128,8 +131,8 @@ enum Urgency {
 enum Form {
     /// A1 or N1 as the next step of its job.
     ToAll,
-    /// The same out of turn.
-    Defence,
+    /// The same out of turn, against this claimant.
+    Defence(MacAddr),
     /// A3 or N3.
     Directed(IpAddr),
     /// A4.
@@ -183,6 +186,7 @@ impl Gratuitous {
         let running: Vec<InterfaceId> = self.interfaces_of(address).collect();
         for id in running {
             let Some(job) = self.jobs.get(&(address, id)) else { continue };
+            let defended = job.defended;
             if now.since(job.started) < REMIND_EVERY || job.next == Step::Wave(0) {
                 continue;
             }
@@ -193,23 +197,27 @@ impl Gratuitous {
             };
             self.stop(address, id);
             self.start(now, address, id, waves, askers);
+            if let Some(job) = self.jobs.get_mut(&(address, id)) {
+                job.defended = defended;
+            }
         }
     }
 
-    /// Answers a foreign claim to `address` by one A1 or N1, at most once a second
-    /// for each address (F17). Gives whether it does.
-    pub(crate) fn defend(&mut self, now: Time, address: IpAddr, interface: InterfaceId) -> bool {
+    /// Answers the claim of `claimant` to `address` by one A1 or N1, unless the
+    /// address is given up before it is due: at most once a second for each address
+    /// on each interface (F17).
+    pub(crate) fn defend(&mut self, now: Time, address: IpAddr, interface: InterfaceId, claimant: MacAddr) {
         let (Some(job), Some(lane)) =
             (self.jobs.get_mut(&(address, interface)), self.lanes.get_mut(&interface))
         else {
-            return false;
+            return;
         };
-        if job.defended.is_some_and(|last| now.since(last) < DEFEND_EVERY) {
-            return false;
+        let is_new = now.since(job.started) < DEFEND_AFTER;
+        if is_new || job.defended.is_some_and(|last| now.since(last) < DEFEND_EVERY) {
+            return;
         }
         job.defended = Some(now);
-        job.queue(lane, address, (now + DEFEND_AFTER, Urgency::AskedLately, Form::Defence));
-        true
+        job.queue(lane, address, (now + DEFEND_AFTER, Urgency::AskedLately, Form::Defence(claimant)));
     }
 
     /// Drops everything: this node is on its way out.
@@ -248,7 +256,7 @@ impl Gratuitous {
             // An asker forgotten meanwhile costs no frame.
             let asker = match form {
                 Form::Directed(ip) => askers.get(now, address, ip),
-                Form::ToAll | Form::Defence | Form::Reply => None,
+                Form::ToAll | Form::Defence(_) | Form::Reply => None,
             };
             let forgotten = matches!(form, Form::Directed(_)) && asker.is_none();
             if forgotten {
@@ -270,7 +278,8 @@ impl Gratuitous {
                 IpAddr::V4(address) => arp_frame(address, mac, form, asker),
                 IpAddr::V6(address) => ndp_frame(address, mac, asker),
             };
-            return Some(Outgoing { interface: id, address, mac, bytes, begins });
+            let against = if let Form::Defence(claimant) = form { Some(claimant) } else { None };
+            return Some(Outgoing { interface: id, address, mac, bytes, begins, against });
         }
     }
 

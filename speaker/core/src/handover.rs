@@ -12,7 +12,8 @@ use metallb_api::Time;
 /// How long peers may take. A leave that reached nobody is noticed by then, or
 /// soon after, as if this node had died.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often the leave is said again, against loss.
+/// How soon the leave is said again, against loss. It matters only while addresses
+/// wait: once each has a successor, he has heard it, and gossips it to the others.
 const REPEAT_EVERY: Duration = Duration::from_millis(50);
 const REPEATS: u8 = 4;
 

@@ -12,7 +12,7 @@ use metallb_api::node::EXCLUDE_LABEL;
 use metallb_api::service::{Ingress, TrafficPolicy};
 use metallb_api::{Node, NodeName, Service};
 
-use crate::eligibility::{Electorate, Endpoints};
+use crate::eligibility::{self, Electorate, Endpoints};
 
 /// The most names in one message.
 const MAX_NAMES: usize = 5;
@@ -133,7 +133,7 @@ impl<'a> Situation<'a> {
                 Err(Obstacle::new(Link::Address, message))
             }
         };
-        self.service.ingress.iter().map(address).collect()
+        eligibility::entries(self.service).map(address).collect()
     }
 
     /// D7, D8: those that announce the pool and apply to the Service.

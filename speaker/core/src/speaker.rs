@@ -33,8 +33,8 @@ mod reaches;
 mod reporting;
 mod services;
 
-/// How long a speaker waits for peers that never answer before it claims what it
-/// owns among those it sees (W15).
+/// How long a speaker that can know of its peers waits for those that never answer
+/// before it claims what it owns among those it sees (W15).
 const JOIN_GRACE: Duration = Duration::from_secs(3);
 /// How late a timer may be before neighbours may have been told of another
 /// owner. Below it no peer can have declared this node dead.
@@ -122,7 +122,10 @@ pub struct Speaker {
     wanted: BTreeMap<IpAddr, usize>,
 
     membership: Option<Membership>,
-    started: Option<Time>,
+    /// When the API server first named the peers, and when all that it takes to
+    /// claim something had been told (W15).
+    peers_since: Option<Time>,
+    cluster_since: Option<Time>,
     joined: bool,
     /// Members that came up since the last look.
     returned: BTreeSet<NodeName>,
@@ -172,7 +175,8 @@ impl Speaker {
             groups: Groups::default(),
             wanted: BTreeMap::new(),
             membership,
-            started: None,
+            peers_since: None,
+            cluster_since: None,
             joined: false,
             returned: BTreeSet::new(),
             paused: false,
@@ -188,7 +192,6 @@ impl Speaker {
         if self.gone {
             return;
         }
-        self.started.get_or_insert(now);
         self.notice_pause(now);
         match input {
             // The path of a flood: nothing but an answer comes of a frame.
@@ -256,7 +259,7 @@ impl Speaker {
         if self.gone {
             return None;
         }
-        let grace = self.started.filter(|_| !self.joined).map(|started| started + JOIN_GRACE);
+        let grace = self.grace_ends().filter(|_| !self.joined);
         let membership = self.membership.as_ref().and_then(Membership::poll_timeout);
         let handover = self.handover.as_ref().map(Handover::poll_timeout);
         [grace, membership, handover, self.gratuitous.poll_timeout()].into_iter().flatten().min()
@@ -314,6 +317,7 @@ impl Speaker {
     }
 
     fn set_peers(&mut self, now: Time, peers: &[Peer]) {
+        self.peers_since.get_or_insert(now);
         if let Some(membership) = &mut self.membership {
             membership.set_peers(now, peers);
         }
@@ -397,7 +401,11 @@ impl Speaker {
 
     /// W15: a speaker that knows nobody yet would win every election.
     fn consider_joined(&mut self, now: Time) {
-        let grace_is_over = self.started.is_some_and(|started| now.since(started) >= JOIN_GRACE);
+        let told = self.cluster.told();
+        if told.services && told.endpoint_slices && told.nodes {
+            self.cluster_since.get_or_insert(now);
+        }
+        let grace_is_over = self.grace_ends().is_some_and(|end| now >= end);
         if self.joined || !(grace_is_over || self.membership.as_ref().is_none_or(Membership::is_joined)) {
             return;
         }
@@ -406,6 +414,12 @@ impl Speaker {
         self.work.election = true;
         let members = self.membership.iter().flat_map(Membership::alive).cloned().collect();
         self.notice(Notice::Joined { members });
+    }
+
+    /// E10: peers that nobody can have named yet are no peers that do not answer.
+    /// Where Pods cannot be listed it is enough that the rest has been.
+    fn grace_ends(&self) -> Option<Time> {
+        self.peers_since.or(self.cluster_since).map(|since| since + JOIN_GRACE)
     }
 
     fn notice_pause(&mut self, now: Time) {

@@ -126,7 +126,9 @@ impl Running {
 /// A kubeconfig of the program's service account that the speaker can still read when it has become nobody.
 fn kubeconfig(bench: &Bench, program: Program) -> anyhow::Result<String> {
     let name = program.name();
-    let authority = bench.publish("ca.crt", &fs::read(bench.api().folder().join("ca.crt"))?)?;
+    // Each has its own, for the other may be reading.
+    let authority = fs::read(bench.api().folder().join("ca.crt"))?;
+    let authority = bench.publish(&format!("{name}.crt"), &authority)?;
     let server = format!("https://{}", bench.api().address());
     let text = json!({
         "apiVersion": "v1",

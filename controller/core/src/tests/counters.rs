@@ -1,11 +1,9 @@
 //! Counters and verdicts (C80 to C84, H58, H82 to H84).
 
 use metallb_api::config::Kind;
-use metallb_api::crd::IPAddressPoolStatus;
 use metallb_api::service::FamilyPolicy;
 
 use super::world::{World, dual, lb, pool, pool_with};
-use crate::PoolUsage;
 
 #[test]
 fn c81_c82_h82_w27_capacity() {
@@ -43,31 +41,6 @@ fn c80_c83_h58_counters_follow_every_change_and_nothing_else() {
 }
 
 #[test]
-fn c83_h58_a_status_edited_by_hand_is_restored_once() {
-    let mut world = World::new(vec![pool("a", &["10.0.0.0/30"])]);
-    world.apply(lb("s"));
-    let written = world.usage_writes;
-    let right = status(&world.usage["a"]);
-    let wrong = IPAddressPoolStatus { assigned_ipv4: 17, ..right.clone() };
-    for (shown, writes) in [(&right, 0), (&wrong, 1), (&wrong, 1), (&right, 1), (&wrong, 2)] {
-        world.resources.pools[0].status = Some(shown.clone());
-        world.tell_resources();
-        assert_eq!(world.usage_writes - written, writes);
-    }
-}
-
-fn status(usage: &PoolUsage) -> IPAddressPoolStatus {
-    IPAddressPoolStatus {
-        assigned_ipv4: usage.assigned_ipv4,
-        assigned_ipv6: usage.assigned_ipv6,
-        available_ipv4: usage.available_ipv4(),
-        available_ipv6: usage.available_ipv6(),
-        observed_generation: Some(1),
-        ..Default::default()
-    }
-}
-
-#[test]
 fn verdicts_are_given_once_for_each_generation_and_outcome() {
     let mut world = World::new(vec![pool("bad", &["x"]), pool("good", &["10.0.0.0/30"])]);
     let summary = |world: &World| -> Vec<(String, i64, bool)> {
@@ -90,15 +63,5 @@ fn verdicts_are_given_once_for_each_generation_and_outcome() {
     world.tell_resources();
     expected.push(("bad".to_owned(), 2, true));
     expected.push(("good".to_owned(), 2, false));
-    assert_eq!(summary(&world), expected);
-    // Wiped by somebody: once more.
-    world.resources.pools[0].status =
-        Some(IPAddressPoolStatus { observed_generation: Some(2), ..Default::default() });
-    world.tell_resources();
-    assert_eq!(summary(&world), expected);
-    world.resources.pools[0].status = Some(IPAddressPoolStatus::default());
-    world.tell_resources();
-    world.tell_resources();
-    expected.push(("bad".to_owned(), 2, true));
     assert_eq!(summary(&world), expected);
 }

@@ -222,11 +222,17 @@ fn both_families_and_pools_that_are_not_automatic() {
         (&["10.1.0.9"], false, lb("mine"), "10.1.0.9"),
         (&["10.1.0.9"], false, lb6("mine"), "fd00::"),
         (&["10.1.0.9"], false, lb("other"), "10.0.0.0"),
+        // The other family as if it had asked for the pool (C44), and at once, as C25 would add it.
+        (&["10.1.0.9"], false, dual("mine", FamilyPolicy::RequireDualStack), "10.1.0.9,fd01::"),
+        (&["fd01::9"], false, dual("mine", FamilyPolicy::RequireDualStack), "10.1.0.0,fd01::9"),
+        (&["10.1.0.9"], false, dual("mine", FamilyPolicy::PreferDualStack), "10.1.0.9,fd01::"),
+        (&["fd01::9"], false, dual("mine", FamilyPolicy::PreferDualStack), "10.1.0.0,fd01::9"),
+        (&["10.1.0.9"], false, dual("other", FamilyPolicy::RequireDualStack), "10.0.0.0,fd00::"),
     ] {
         let mut world = World::new(vec![pool("a", &["10.0.0.0/24", "fd00::/64"]), with(all, reserved, auto)]);
         let name = service.key.name().to_owned();
         world.apply(service);
-        assert_eq!(world.vips(&name), expected, "{reserved:?} {auto}");
+        assert_eq!((world.vips(&name).as_str(), world.writes), (expected, 1), "{reserved:?} {auto}");
     }
     // C36 stands above it.
     let mut elsewhere = pinned("z", all, |allocation| allocation.namespaces = vec!["shop".to_owned()]);

@@ -1,7 +1,9 @@
 //! What is said when there is no address: which pools were tried, and who has
 //! their addresses (F24).
 
-use super::world::{World, exclusion, lb, lb_with, lb6, pinned, pool, pool_with, port, reservation};
+use metallb_api::service::FamilyPolicy;
+
+use super::world::{World, dual, exclusion, lb, lb_with, lb6, pinned, pool, pool_with, port, reservation};
 
 #[test]
 fn f24_every_pool_that_was_tried_and_why_it_refused() {
@@ -40,6 +42,62 @@ fn f24_every_pool_that_was_tried_and_why_it_refused() {
     let expected = "AllocationFailed: no address: pool \"a-full\", which it asks for, has no free IPv4 address: \
                     all 2 IPv4 addresses are in use, by 2 Services";
     assert_eq!(world.texts("4"), [expected]);
+}
+
+#[test]
+fn f24_what_is_reserved_for_it_is_in_use_and_by_whom() {
+    let mail = |addresses: &[&str], reserved: &[&str], auto: bool| {
+        pool_with("a", addresses, |spec| {
+            spec.auto_assign = auto;
+            spec.reservations =
+                vec![reservation(reserved, |entry| entry.namespace = Some("mail".to_owned()))];
+        })
+    };
+    let asking = lb_with("mail/web", |service| service.annotations.address_pool = Some("a".to_owned()));
+    let pair = dual("mail/web", FamilyPolicy::RequireDualStack);
+    let in_use = "all IPv4 addresses reserved for it are in use: 10.0.0.0 mail/smtp";
+    for (pool, service, expected) in [
+        (mail(&["10.0.0.0/24"], &["10.0.0.0"], false), lb("mail/web"), in_use),
+        (mail(&["10.0.0.0/32"], &["10.0.0.0"], true), lb("mail/web"), in_use),
+        (mail(&["10.0.0.0/32"], &["10.0.0.0"], true), asking, in_use),
+        (mail(&["10.0.0.0/24", "fd00::/64"], &["10.0.0.0"], false), pair, in_use),
+        (
+            mail(&["10.0.0.0/24"], &["10.0.0.0"], false),
+            lb("web"),
+            "autoAssign is false and the Service does not ask for it",
+        ),
+        (
+            mail(&["10.0.0.0/24", "fd00::/64"], &["10.0.0.0"], false),
+            lb6("mail/web"),
+            "autoAssign is false and the Service does not ask for it",
+        ),
+        (
+            mail(&["10.0.0.0/32"], &["10.0.0.0"], true),
+            lb("web"),
+            "all 1 IPv4 addresses are reserved for others",
+        ),
+    ] {
+        let mut world = World::new(vec![pool]);
+        world.apply(lb("mail/smtp"));
+        let name = service.key.to_string();
+        world.apply(service);
+        let [text] = world.texts(&name).try_into().expect("one Event");
+        assert!(text.ends_with(&format!(": {expected}")), "{text}");
+    }
+}
+
+/// One of two that are reserved is free: the other family is what is missing.
+#[test]
+fn f24_a_reserved_address_that_is_free_is_not_blamed() {
+    let mut world = World::new(vec![pool_with("a", &["10.0.0.0/30"], |spec| {
+        spec.auto_assign = false;
+        spec.reservations =
+            vec![reservation(&["10.0.0.0/31"], |entry| entry.namespace = Some("mail".to_owned()))];
+    })]);
+    world.apply(lb("mail/smtp"));
+    world.apply(dual("mail/web", FamilyPolicy::RequireDualStack));
+    let [text] = world.texts("mail/web").try_into().expect("one Event");
+    assert!(text.ends_with("pool \"a\": it has no IPv6 addresses to give"), "{text}");
 }
 
 #[test]
@@ -107,7 +165,7 @@ fn an_exhausted_pool_names_ten() {
 #[test]
 fn a_pair_is_short_of_one_family() {
     let mut world = World::new(vec![pool("a", &["10.0.0.0/24"])]);
-    world.apply(super::world::dual("both", metallb_api::service::FamilyPolicy::RequireDualStack));
+    world.apply(dual("both", FamilyPolicy::RequireDualStack));
     let expected = "AllocationFailed: no address: no pool has a free dual-stack address for it: \
                     pool \"a\": it has no IPv6 addresses to give";
     assert_eq!(world.texts("both"), [expected]);

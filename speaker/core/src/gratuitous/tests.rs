@@ -9,6 +9,7 @@ const ETH0: InterfaceId = InterfaceId(2);
 const ETH1: InterfaceId = InterfaceId(3);
 const MAC0: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x11]);
 const MAC1: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x12]);
+const THIEF: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x66]);
 
 fn vip(number: u32) -> IpAddr {
     Ipv4Addr::from(0xac10_0000 + number).into()
@@ -221,7 +222,7 @@ fn d76_nothing_is_left_after_withdrawal() {
     rig.askers.heard(at(0), vip(1), asker(1, ETH0));
     for passed in [0, 100, 190, 250, 5_000, 40_000] {
         rig.announce(vip(1), &[ETH0, ETH1]);
-        rig.jobs.defend(rig.now, vip(1), ETH0);
+        rig.jobs.defend(rig.now, vip(1), ETH0, THIEF);
         rig.run_until(rig.now + Duration::from_millis(passed));
         rig.announce(vip(1), &[ETH1]);
         rig.run_until(rig.now + Duration::from_millis(1));
@@ -238,17 +239,19 @@ fn d76_nothing_is_left_after_withdrawal() {
 #[test]
 fn f17_a_defence_is_one_a1_each_second() {
     let mut rig = Rig::new(&[(ETH0, MAC0)]);
-    assert!(!rig.jobs.defend(at(0), vip(1), ETH0), "nothing to defend");
+    rig.jobs.defend(at(0), vip(1), ETH0, THIEF);
+    assert_eq!(rig.jobs.poll_timeout(), None, "nothing to defend");
     rig.announce(vip(1), &[ETH0]);
     rig.run_until(at(60_000));
     let mut sent = Vec::new();
     for _ in 0..1_000 {
-        rig.jobs.defend(rig.now, vip(1), ETH0);
+        rig.jobs.defend(rig.now, vip(1), ETH0, THIEF);
         let next = rig.now + Duration::from_millis(10);
         sent.extend(rig.run_until(next));
     }
     assert_eq!(sent.len(), 10, "ten seconds of a forged flood buy ten frames");
-    assert!(sent.iter().all(|(_, outgoing)| form(outgoing) == "A1" && outgoing.begins.is_none()));
+    let is_defence = |out: &Outgoing| form(out) == "A1" && out.against == Some(THIEF) && out.begins.is_none();
+    assert!(sent.iter().all(|(_, outgoing)| is_defence(outgoing)));
 }
 
 #[test]

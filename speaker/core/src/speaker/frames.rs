@@ -118,17 +118,15 @@ impl Speaker {
         Ok(())
     }
 
-    /// Another station says that it has an address of ours (F17).
+    /// Another station says that it has an address of ours (F17). Whether it is
+    /// more than a move that we have not heard of yet shows when we defend it.
     fn hear_claim(&mut self, now: Time, interface: InterfaceId, address: IpAddr, mac: MacAddr) {
         if let Some(handover) = &mut self.handover {
             self.gate.close(address);
             handover.claimed(address);
             return;
         }
-        self.counters.conflicts += 1;
-        if self.gratuitous.defend(now, address, interface) {
-            self.notice(Notice::Conflict { address, interface, mac });
-        }
+        self.gratuitous.defend(now, address, interface, mac);
     }
 
     fn remember_asker(&mut self, now: Time, heard: &Heard, asker: Asker) {
@@ -204,6 +202,10 @@ impl Speaker {
                 counters.gratuitous_sent += 1;
             }
             self.effects.push_back(Effect::SendFrame { interface, bytes: outgoing.bytes });
+            if let Some(mac) = outgoing.against {
+                self.counters.conflicts += 1;
+                self.notice(Notice::Conflict { address, interface, mac });
+            }
             if let Some(wave) = outgoing.begins {
                 self.notice(Notice::Gratuitous { address, wave, interface, mac });
             }

@@ -5,18 +5,20 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::*;
 use crate::announcements::InterfaceSet;
 use crate::effect::EventReason;
+use crate::fixtures;
 use crate::responder::arp::{Operation, Packet, parse};
 use crate::responder::{DropReason, is_ipv6, ndp};
-use metallb_api::annotations::Annotations;
-use metallb_api::config::{Advertisement, Config, Pool, PoolSelection, SetAside};
+use metallb_api::config::Config;
 use metallb_api::endpoints::Endpoint;
-use metallb_api::service::{FamilyPolicy, Ingress, TrafficPolicy};
+use metallb_api::service::{Ingress, TrafficPolicy};
 use metallb_api::{EndpointSlice, Node, Service};
 
 mod alone;
+mod conflicts;
 mod ipv6;
 mod reporting;
 mod segments;
+mod starting;
 mod together;
 
 const ETH0: InterfaceId = InterfaceId(2);
@@ -82,24 +84,7 @@ fn interface(node: usize) -> Interface {
 }
 
 fn service(name: &str, ips: &[IpAddr]) -> Service {
-    Service {
-        key: key(name),
-        uid: format!("uid-{name}"),
-        resource_version: "1".to_owned(),
-        is_load_balancer: true,
-        load_balancer_class: None,
-        labels: BTreeMap::new(),
-        annotations: Annotations::default(),
-        cluster_ips: Vec::new(),
-        load_balancer_ip: None,
-        primary_family: None,
-        family_policy: FamilyPolicy::SingleStack,
-        traffic_policy: TrafficPolicy::Cluster,
-        selector: BTreeMap::new(),
-        ports: Vec::new(),
-        ingress: ips.iter().copied().map(Ingress::Ip).collect(),
-        status_writer: None,
-    }
+    fixtures::service(name, ips.iter().copied().map(Ingress::Ip).collect())
 }
 
 fn slice(service: &str, endpoints: &[(usize, bool)]) -> EndpointSlice {
@@ -124,31 +109,8 @@ fn peers(count: usize) -> Vec<Peer> {
 }
 
 fn config(interfaces: &[&str]) -> Config {
-    let pool = Pool {
-        name: "main".to_owned(),
-        labels: BTreeMap::new(),
-        ranges: vec![
-            "172.16.16.0/24".parse().expect("a legal range"),
-            "10.0.0.0/8".parse().expect("a legal range"),
-            "fd00::/64".parse().expect("a legal range"),
-        ],
-        auto_assign: true,
-        avoid_buggy_ips: false,
-        allocation: None,
-        set_aside: SetAside::default(),
-    };
-    let advertisement = Advertisement {
-        name: "l2".to_owned(),
-        pools: PoolSelection::All,
-        node_selectors: Vec::new(),
-        interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect(),
-        service_selectors: Vec::new(),
-        preferred_nodes: Vec::new(),
-    };
-    Config {
-        pools: [("main".to_owned(), pool)].into(),
-        advertisements: [("l2".to_owned(), advertisement)].into(),
-    }
+    let pool = fixtures::pool("main", &["172.16.16.0/24", "10.0.0.0/8", "fd00::/64"]);
+    fixtures::config([pool], [fixtures::on_interfaces("l2", interfaces)])
 }
 
 /// Puts a configuration in force as checked custom resources would.
@@ -159,17 +121,22 @@ fn configure(speaker: &mut Speaker, now: Time, config: Config) {
     speaker.conclude(now);
 }
 
-/// Tells a speaker of `count` nodes, these Services, and one endpoint of each on
-/// every node.
+/// Tells a speaker of `count` nodes, these Services, one endpoint of each on
+/// every node, and its peers.
 fn tell(speaker: &mut Speaker, now: Time, own: usize, count: usize, services: &[Service]) {
     speaker.handle(now, Input::Interfaces(vec![interface(own)]));
+    tell_cluster(speaker, now, count, services);
+    speaker.handle(now, Input::Peers(peers(count)));
+}
+
+/// The same without its interface and its peers.
+fn tell_cluster(speaker: &mut Speaker, now: Time, count: usize, services: &[Service]) {
     speaker.handle(now, Input::Nodes((0..count).map(node).collect()));
     let everywhere: Vec<(usize, bool)> = (0..count).map(|node| (node, true)).collect();
     let slices = services.iter().map(|service| slice(service.key.name(), &everywhere)).collect();
     speaker.handle(now, Input::EndpointSlices(slices));
     speaker.handle(now, Input::Services(services.to_vec()));
     configure(speaker, now, config(&[]));
-    speaker.handle(now, Input::Peers(peers(count)));
 }
 
 fn drain(speaker: &mut Speaker) -> Vec<Effect> {

@@ -10,7 +10,7 @@ pub(super) struct Lan {
     flying: VecDeque<(Time, SocketAddr, usize, Vec<u8>)>,
     /// Nodes that neither hear nor are heard.
     cut: BTreeSet<usize>,
-    log: Vec<(Time, usize, Notice)>,
+    pub(super) log: Vec<(Time, usize, Notice)>,
     /// Events, and changes of `ServiceL2Status` objects.
     pub(super) told: Vec<(Time, usize, Effect)>,
     /// Frames seen on the wire.
@@ -21,7 +21,15 @@ pub(super) struct Lan {
 
 impl Lan {
     pub(super) fn new(count: usize, services: &[Service]) -> Self {
-        let mut lan = Self {
+        let mut lan = Self::without_speakers(count);
+        for own in 0..count {
+            lan.boot(own, 1, services);
+        }
+        lan
+    }
+
+    pub(super) fn without_speakers(count: usize) -> Self {
+        Self {
             now: Time::ZERO,
             speakers: (0..count).map(|_| None).collect(),
             flying: VecDeque::new(),
@@ -31,11 +39,7 @@ impl Lan {
             frames: Vec::new(),
             messages: Vec::new(),
             exited: BTreeMap::new(),
-        };
-        for own in 0..count {
-            lan.boot(own, 1, services);
         }
-        lan
     }
 
     pub(super) fn boot(&mut self, own: usize, boot_id: u64, services: &[Service]) {
@@ -53,7 +57,7 @@ impl Lan {
     }
 
     /// Carries out what a node asks for.
-    fn route(&mut self, node: usize) {
+    pub(super) fn route(&mut self, node: usize) {
         let Some(speaker) = &mut self.speakers[node] else { return };
         for effect in drain(speaker) {
             match effect {
@@ -139,7 +143,7 @@ impl Lan {
     }
 }
 
-fn services(count: u8) -> Vec<Service> {
+pub(super) fn services(count: u8) -> Vec<Service> {
     (1..=count).map(|last| service(&format!("s{last}"), &[vip(last).into()])).collect()
 }
 
