@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use crate::reach;
+use crate::comeback;
 
 /// A connection that is not up after this time is tried again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,7 +63,7 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> 
     // value; a second one below it would only hold back what is outdated.
     config.default_retry = false;
     let client = Client::try_from(config).map_err(|error| ConnectError::Client(Box::new(error)))?;
-    Ok(reach::observed(client))
+    Ok(comeback::observed(client))
 }
 
 fn named_kubeconfig(flag: Option<&Path>) -> Result<Option<(String, Kubeconfig)>, ConnectError> {

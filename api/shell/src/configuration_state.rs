@@ -21,10 +21,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::backoff::Backoff;
+use crate::comeback::{self, Comeback, SPREAD};
 use crate::failure::{self, Failure};
 use crate::own_pod::OwnPod;
 use crate::random::Jitter;
-use crate::reach::{self, Comeback, SPREAD};
 use crate::readiness::Readiness;
 use crate::watch::Watch;
 
@@ -136,7 +136,7 @@ impl Keeper {
                 biased;
                 change = changes.next() => self.standing.see(change.expect("watches never end")),
                 changed = self.judgement.changed() => if changed.is_err() { return },
-                () = reach::back(self.comeback.as_mut()) => {
+                () = comeback::back(self.comeback.as_mut()) => {
                     self.comeback = None;
                     self.failures = 0;
                     self.not_before = self.not_before.min(Instant::now() + self.jitter.up_to(SPREAD));
@@ -159,7 +159,7 @@ impl Keeper {
             };
             self.set_back(setback);
             let delay = self.not_before.saturating_duration_since(Instant::now());
-            reach::wait_out(delay, self.comeback.take(), &mut self.jitter).await;
+            comeback::wait_out(delay, self.comeback.take(), &mut self.jitter).await;
         }
         self.failures = 0;
     }

@@ -9,6 +9,7 @@
 pub mod backoff;
 pub mod client;
 pub mod clock;
+pub mod comeback;
 pub mod configuration_state;
 pub mod events;
 pub mod failure;
@@ -22,7 +23,6 @@ pub mod namespace;
 pub mod own_pod;
 pub mod queue;
 pub mod random;
-pub mod reach;
 pub mod readiness;
 pub mod resources;
 pub mod shutdown;

@@ -13,9 +13,9 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::backoff::Backoff;
+use crate::comeback::{self, Comeback};
 use crate::failure::{self, Failure};
 use crate::random::Jitter;
-use crate::reach::{self, Comeback};
 
 /// Delays between tries.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(800), cap: Duration::from_secs(60) };
@@ -87,7 +87,7 @@ impl Shared {
                 tracing::warn!(op = "ownPod", pod = name, error = why, "trying again");
             }
             let delay = BACKOFF.delay(failures, &mut jitter);
-            reach::wait_out(delay, comeback, &mut jitter).await;
+            comeback::wait_out(delay, comeback, &mut jitter).await;
         }
     }
 }

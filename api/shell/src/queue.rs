@@ -14,8 +14,8 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::comeback::{self, Comeback};
 use crate::random::Jitter;
-use crate::reach::{self, Comeback};
 
 use left_out::LeftOut;
 pub use schedule::{Outcome, Schedule};
@@ -119,7 +119,7 @@ where
                     }
                     self.schedule.finish(Instant::now(), &key, outcome, &mut self.jitter);
                 }
-                () = reach::back(self.comeback.as_mut()) => {
+                () = comeback::back(self.comeback.as_mut()) => {
                     self.comeback = None;
                     self.schedule.answers_again(Instant::now(), &mut self.jitter);
                 }

@@ -20,9 +20,9 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
 use crate::backoff::Backoff;
+use crate::comeback::{self, Comeback};
 use crate::failure::{self, Failure};
 use crate::random::Jitter;
-use crate::reach::{self, Comeback};
 use crate::readiness::Gate;
 
 pub use table::Table;
@@ -353,7 +353,7 @@ where
         } else {
             self.gate.not_ready(setback.why);
         }
-        if reach::wait_out(delay, setback.comeback, &mut self.jitter).await {
+        if comeback::wait_out(delay, setback.comeback, &mut self.jitter).await {
             self.tries = 0;
         }
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::comeback::{Comeback, SPREAD};
 use crate::failure::{self, Failure};
 use crate::random::Jitter;
-use crate::reach::{Comeback, SPREAD};
 
 /// Delays between tries of one key.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(200), cap: Duration::from_secs(60) };
