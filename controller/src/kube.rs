@@ -245,8 +245,7 @@ impl Dispatch {
                     message,
                     is_warning: reason.is_warning(),
                 };
-                if !self.events.report(occurrence) {
-                    tracing::debug!(op = "event", "an Event was dropped: too many at once");
+                if !self.events.report(occurrence).await {
                     self.metrics.client.update_errors.inc();
                 }
             }

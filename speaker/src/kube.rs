@@ -102,7 +102,7 @@ async fn take(mut effects: mpsc::Receiver<Effect>, outlets: Outlets, metrics: Cl
                     is_warning: reason.is_warning(),
                 };
                 // A node that takes over many Services says all of it at once.
-                if !events.deliver(occurrence).await {
+                if !events.report(occurrence).await {
                     metrics.update_errors.inc();
                 }
             }

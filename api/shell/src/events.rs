@@ -21,7 +21,8 @@ use crate::queue::{self, Outcome};
 
 pub use aggregation::{Aggregation, EventKey};
 
-/// Occurrences that may wait to be aggregated; more are dropped and counted.
+/// Occurrences that may wait to be aggregated, which is quick; for more the
+/// reporter waits.
 const QUEUE: usize = 1_024;
 /// Events that may wait to be written, about 1 kB each: a node that takes over
 /// thousands of Services says so of each of them, once.
@@ -74,14 +75,9 @@ pub fn channel(reporter: Reporter) -> (Events, EventWriter) {
 }
 
 impl Events {
-    /// Reports what happened without waiting; false if it had to be dropped.
-    pub fn report(&self, occurrence: Occurrence) -> bool {
-        self.sender.try_send(occurrence).is_ok()
-    }
-
-    /// The same, but waits for room, which comes soon whatever the API server
-    /// does; false if the writer is gone.
-    pub async fn deliver(&self, occurrence: Occurrence) -> bool {
+    /// Reports what happened. Waits for room, which comes soon whatever the API
+    /// server does; false if the writer is gone.
+    pub async fn report(&self, occurrence: Occurrence) -> bool {
         self.sender.send(occurrence).await.is_ok()
     }
 }
@@ -154,13 +150,13 @@ mod tests {
             is_warning: false,
         };
         let (events, mut writer) = channel(Reporter { component: "metallb-speaker", host: None });
-        (0..QUEUE).for_each(|number| assert!(events.report(occurrence(number))));
-        assert!(!events.report(occurrence(0)), "full");
         let reported = tokio::spawn(async move {
-            for number in QUEUE..2 * QUEUE {
-                assert!(events.deliver(occurrence(number)).await);
+            for number in 0..2 * QUEUE {
+                assert!(events.report(occurrence(number)).await);
             }
         });
+        // Until it is full.
+        tokio::task::yield_now().await;
         for number in 0..2 * QUEUE {
             assert_eq!(writer.receiver.recv().await, Some(occurrence(number)));
         }
