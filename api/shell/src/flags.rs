@@ -13,7 +13,7 @@ use crate::tls::{TlsFlagError, TlsSettings};
 /// The port of MetalLB v0.15 for `/metrics` (G1, V1).
 pub const METRICS_PORT: u16 = 7472;
 /// The port of MetalLB v0.16 for `/metrics` over HTTPS (G47, V1): whoever asks
-/// for it gets HTTPS unless he says otherwise.
+/// for it gets HTTPS unless told otherwise.
 pub const METRICS_HTTPS_PORT: u16 = 9120;
 /// The port for `/healthz` and `/readyz` (G18).
 pub const HEALTH_PORT: u16 = 17_472;

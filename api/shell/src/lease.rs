@@ -5,7 +5,7 @@
 //! renews it every [`PERIOD`], and leads until [`RENEW_WITHIN`] after the last
 //! renewal that was confirmed, counted from when it was sent. Who does not hold
 //! it looks at it as often, and takes it when it has been let go of, or has not
-//! changed for [`DURATION`] of his own clock. The dates in a Lease are for
+//! changed for [`DURATION`] of its own clock. The dates in a Lease are for
 //! people: clocks of two machines are never compared. Every write names the
 //! version that it replaces, so of two who take it one is refused.
 

@@ -14,8 +14,8 @@ pub enum Role {
     Answer,
     /// Broadcast request with sender and target the same (RFC 5227 1.1).
     A1,
-    /// Unicast request to somebody who asked not long ago; he must note the
-    /// sender before he answers (RFC 826).
+    /// Unicast request to somebody who asked not long ago; it must note the
+    /// sender before it answers (RFC 826).
     A3,
     /// Broadcast reply with sender and target the same.
     A4,

@@ -166,8 +166,8 @@ pub enum Notice {
         /// The members it knows, itself included.
         members: Vec<NodeName>,
     },
-    /// Somebody else says that an address of ours is his, and 0.2 s later it still
-    /// is ours; we announce it again (F17). At most once a second for each address on
+    /// Another station claims an address of ours, and 0.2 s later it is still
+    /// ours; we announce it again (F17). At most once a second for each address on
     /// each interface.
     Conflict {
         /// The address.

@@ -6,13 +6,13 @@
 //! announcement policy:
 //!
 //! - A1, broadcast request for the address itself (RFC 5227): every wave.
-//! - A3, request for a recent asker, unicast to him: waves 0 and 1. He must take
-//!   the sender in before he answers, also where he ignores the gratuitous forms,
-//!   and where he had no entry; once lost, he would ask again only after a second.
+//! - A3, request for a recent asker, unicast to it: waves 0 and 1. It must take
+//!   the sender in before it answers, also where it ignores the gratuitous forms,
+//!   and where it had no entry; once lost, it would ask again only after a second.
 //! - A4, broadcast reply to ourselves: waves 1 and 3, for stacks that look at
 //!   replies only.
 //! - N1, advertisement to all nodes: every wave of an IPv6 address.
-//! - N3, solicitation of a recent asker, unicast to him: waves 0 and 1, as A3.
+//! - N3, solicitation of a recent asker, unicast to it: waves 0 and 1, as A3.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -58,8 +58,8 @@ const DEFEND_EVERY: Duration = Duration::from_secs(1);
 /// The shortest time from the start of an announcement to its next reminder.
 const REMIND_EVERY: Duration = Duration::from_secs(1);
 /// How long the news that moves an address may take to reach both its owners. The
-/// old one defends nothing before he must have heard that it is no longer his, nor
-/// the new one against what the old one may have said until then.
+/// old one defends nothing before it must have heard that the address has moved,
+/// nor the new one against what the old one may have said until then.
 const DEFEND_AFTER: Duration = Duration::from_millis(200);
 /// An address asked for this recently is announced before the others.
 const LATELY: Duration = Duration::from_secs(60);

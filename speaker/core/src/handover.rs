@@ -1,6 +1,6 @@
 //! The way out: peers are told, and served until one of them has taken over.
 //!
-//! Silence before the successor speaks would lose answers; speaking beside him
+//! Silence before the successor speaks would lose answers; speaking beside it
 //! for a moment does no harm, since every node forwards to the same endpoints.
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use metallb_api::Time;
 /// soon after, as if this node had died.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How soon the leave is said again, against loss. It matters only while addresses
-/// wait: once each has a successor, he has heard it, and gossips it to the others.
+/// wait: once each has a successor, that one has heard it, and gossips it to the others.
 const REPEAT_EVERY: Duration = Duration::from_millis(50);
 const REPEATS: u8 = 4;
 

@@ -292,7 +292,7 @@ impl Membership {
             Identity::new(Arc::clone(name), boot, *address).ok()
         });
         for peer in missing.collect::<Vec<_>>() {
-            // First of all, so that nobody elects us whom he would not.
+            // First of all, so that nobody elects us who would not if it knew.
             self.tell(&NodeName::from(&**peer.name()), peer.address(), true);
             self.foca.announce(peer, &mut self.world).expect("an announce of checked names fits a datagram");
         }

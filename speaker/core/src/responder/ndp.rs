@@ -133,8 +133,8 @@ fn link_layer(mut options: &[u8], wanted: u8) -> Result<Option<MacAddr>, DropRea
 }
 
 impl Message {
-    /// NS, "who has `asker`? tell `address`", to one neighbour: he takes the
-    /// sender in before he answers (N3).
+    /// NS, "who has `asker`? tell `address`", to one neighbour: it takes the
+    /// sender in before it answers (N3).
     pub(crate) fn directed(address: Ipv6Addr, mac: MacAddr, asker: Ipv6Addr, asker_mac: MacAddr) -> Self {
         Self {
             destination: asker_mac,

@@ -197,7 +197,7 @@ fn d41_only_on_the_interfaces_that_are_named() {
 }
 
 /// Two speakers on one segment: the one that was not the owner has heard who
-/// asks, and tells him first.
+/// asks, and tells it first.
 #[test]
 fn n3_takeover_and_departure_of_an_ipv6_address() {
     let services: Vec<Service> = (1..=4).map(|last| dual(&format!("s{last}"), last)).collect();
