@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 
-use benches::cluster::{SLASH_16, SLASH_64, resources, service, service_with_address};
+use benches::cluster::{SLASH_16, SLASH_64, resources, service, service_with_address, two_views};
 use benches::controlled::Controlled;
 use controller_core::{Controller, Input, Settings};
 use divan::{AllocProfiler, Bencher};
@@ -66,11 +66,7 @@ fn one_service_comes_and_goes(bencher: Bencher<'_, '_>, others: usize) {
 fn one_service_changes(bencher: Bencher<'_, '_>, others: usize) {
     let held = (0..others).map(service_with_address).collect();
     let mut cluster = Controlled::start(resources(SLASH_16), held);
-    let views = [service_with_address(50), {
-        let mut changed = service_with_address(50);
-        changed.labels.insert("version".to_owned(), "2".to_owned());
-        changed
-    }];
+    let views = two_views(50);
     let mut turn = 0;
     bencher.bench_local(|| {
         turn += 1;

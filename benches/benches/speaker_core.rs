@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 
-use benches::cluster::{self, SLASH_16, node_name, nodes, resources, service_with_address};
+use benches::cluster::{self, SLASH_16, node_name, nodes, resources, service_with_address, two_views};
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
 use metallb_api::Time;
@@ -67,11 +67,7 @@ fn arp_request_of_others(bencher: Bencher<'_, '_>, announced: usize) {
 #[divan::bench(args = [100, 1_000, 10_000])]
 fn one_service_changes(bencher: Bencher<'_, '_>, others: usize) {
     let mut speaker = speaker(others, 3);
-    let views = [service_with_address(50), {
-        let mut changed = service_with_address(50);
-        changed.labels.insert("version".to_owned(), "2".to_owned());
-        changed
-    }];
+    let views = two_views(50);
     let mut turn = 0;
     bencher.bench_local(|| {
         turn += 1;

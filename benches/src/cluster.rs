@@ -69,6 +69,18 @@ pub fn service_with_address(number: usize) -> Service {
     service
 }
 
+/// [`service_with_address`], and the same after a change that changes nothing
+/// for it.
+///
+/// # Panics
+/// If the pool has no such address.
+#[must_use]
+pub fn two_views(number: usize) -> [Service; 2] {
+    let mut changed = service_with_address(number);
+    changed.labels.insert("version".to_owned(), "2".to_owned());
+    [service_with_address(number), changed]
+}
+
 /// Address `number` of [`SLASH_16`].
 ///
 /// # Panics
