@@ -1,10 +1,10 @@
 //! The controller as a task of a test.
 
 use controller::args::Settings;
+use ferrolb_shell::http::Endpoints;
+use ferrolb_shell::leadership::Candidacy;
+use ferrolb_shell::{Readiness, shutdown};
 use kube::Client;
-use metallb_shell::http::Endpoints;
-use metallb_shell::leadership::Candidacy;
-use metallb_shell::{Readiness, shutdown};
 use prometheus::Registry;
 use tests::objects::NAMESPACE;
 use tokio::task::JoinHandle;

@@ -5,11 +5,11 @@ use std::process::Command;
 
 /// Packages of ours, and what they must never reach, directly or not.
 const FORBIDDEN: &[(&str, &[&str])] = &[
-    ("metallb-api", &["tokio", "hyper", "kube-client", "kube-runtime"]),
+    ("ferrolb-api", &["tokio", "hyper", "kube-client", "kube-runtime"]),
     ("controller-core", &["tokio", "hyper", "kube-client", "kube-runtime", "smoltcp", "speaker-core"]),
     ("speaker-core", &["tokio", "hyper", "kube-client", "kube-runtime", "controller-core", "tun-tap"]),
     ("netsim", &["tokio", "hyper", "kube-client", "kube-runtime", "controller", "speaker"]),
-    ("metallb-shell", &["controller-core", "speaker-core", "netsim", "fake-api"]),
+    ("ferrolb-shell", &["controller-core", "speaker-core", "netsim", "fake-api"]),
     ("controller", &["netsim", "tests", "fake-api", "speaker", "speaker-core", "smoltcp", "tun-tap"]),
     ("speaker", &["netsim", "tests", "fake-api", "controller", "controller-core", "tun-tap"]),
     ("fake-api", &["controller", "controller-core", "speaker", "speaker-core", "netsim", "tests"]),

@@ -4,10 +4,10 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use ferrolb_api::conditions;
+use ferrolb_api::config::{self, Config, Kind, Resources};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use metallb_api::conditions;
-use metallb_api::config::{self, Config, Kind, Resources};
 use serde_json::{Value, json};
 use tests::manifests::{manifests, objects, render};
 

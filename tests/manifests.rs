@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use metallb_api::config::{self, Config, Kind, Resources};
+use ferrolb_api::config::{self, Config, Kind, Resources};
 use serde_json::{Value, json};
 use tests::manifests::{by_name, manifests, name_of, objects, render};
 
@@ -169,7 +169,7 @@ fn the_reservations_of_talos() {
         let object = json!({ "metadata": { "namespace": namespace, "name": name, "labels": labels } });
         let object: k8s_openapi::api::core::v1::Service =
             serde_json::from_value(object).expect("it is a Service");
-        metallb_api::Service::from(&object)
+        ferrolb_api::Service::from(&object)
     };
     let owned_by = |gateway: &str| {
         json!({
@@ -226,7 +226,7 @@ fn the_examples_ask_for_the_addresses_of_the_plan() {
         if kind == "Service" {
             let service: k8s_openapi::api::core::v1::Service =
                 serde_json::from_value(object.clone()).expect(file);
-            assert!(metallb_api::Service::from(&service).is_load_balancer, "{file}");
+            assert!(ferrolb_api::Service::from(&service).is_load_balancer, "{file}");
         }
     }
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use fake_api::FakeApi;
-use metallb_api::{NodeName, ServiceKey};
-use metallb_shell::Readiness;
-use metallb_shell::leadership::{self, Candidacy};
+use ferrolb_api::{NodeName, ServiceKey};
+use ferrolb_shell::Readiness;
+use ferrolb_shell::leadership::{self, Candidacy};
 use prometheus::Registry;
 use prometheus::proto::MetricFamily;
 use regex::Regex;

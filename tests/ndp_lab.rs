@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use metallb_api::{NodeName, Time};
+use ferrolb_api::{NodeName, Time};
 use netsim::lab::{clock, nic};
 use netsim::net::host::{Host, HostSettings};
 use netsim::net::neighbours::{NeighbourState, Sysctls};

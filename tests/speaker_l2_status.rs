@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fake_api::{FakeApi, Fault, Match, Rbac, Refusal};
+use ferrolb_api::crd::{self, L2Advertisement, ServiceL2Status};
+use ferrolb_api::node::EXCLUDE_LABEL;
+use ferrolb_api::{ServiceKey, Time};
+use ferrolb_shell::metrics::ClientMetrics;
+use ferrolb_shell::{Readiness, shutdown};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
-use metallb_api::crd::{self, L2Advertisement, ServiceL2Status};
-use metallb_api::node::EXCLUDE_LABEL;
-use metallb_api::{ServiceKey, Time};
-use metallb_shell::metrics::ClientMetrics;
-use metallb_shell::{Readiness, shutdown};
 use serde_json::{Value, json};
 use speaker_core::{Effect, Input, Interface, InterfaceId, MacAddr, Speaker};
 use support::{account, fake, rbac, rbac_mismatch, service};

@@ -8,7 +8,7 @@ use benches::cluster::{SLASH_16, SLASH_64, resources, service, service_with_addr
 use benches::controlled::Controlled;
 use controller_core::{Controller, Input, Settings};
 use divan::{AllocProfiler, Bencher};
-use metallb_api::Time;
+use ferrolb_api::Time;
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();

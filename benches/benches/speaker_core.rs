@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use benches::cluster::{self, SLASH_16, node_name, nodes, resources, service_with_address, two_views};
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
-use metallb_api::Time;
+use ferrolb_api::Time;
 use speaker_core::{Effect, Input, Interface, InterfaceId, MacAddr, Settings, Speaker};
 
 #[global_allocator]

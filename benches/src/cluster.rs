@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use metallb_api::annotations::Annotations;
-use metallb_api::config::Resources;
-use metallb_api::crd::{IPAddressPool, IPAddressPoolSpec, L2Advertisement, L2AdvertisementSpec};
-use metallb_api::endpoints::Endpoint;
-use metallb_api::service::{FamilyPolicy, Ingress, Port, TrafficPolicy};
-use metallb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
+use ferrolb_api::annotations::Annotations;
+use ferrolb_api::config::Resources;
+use ferrolb_api::crd::{IPAddressPool, IPAddressPoolSpec, L2Advertisement, L2AdvertisementSpec};
+use ferrolb_api::endpoints::Endpoint;
+use ferrolb_api::service::{FamilyPolicy, Ingress, Port, TrafficPolicy};
+use ferrolb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
 
 /// The name of the only pool.
 pub const POOL: &str = "pool";

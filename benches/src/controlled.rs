@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use controller_core::{Controller, Effect, Input, Settings};
-use metallb_api::config::Resources;
-use metallb_api::service::Ingress;
-use metallb_api::{Service, ServiceKey, Time};
+use ferrolb_api::config::Resources;
+use ferrolb_api::service::Ingress;
+use ferrolb_api::{Service, ServiceKey, Time};
 
 /// A controller and the stored Services.
 #[derive(Debug)]

@@ -1,10 +1,10 @@
 //! The controller's command line and environment (G1 to G21).
 
 use clap::{Parser, ValueEnum};
-use metallb_shell::CommonArgs;
-use metallb_shell::flags::{go_bool, non_empty, those_given};
-use metallb_shell::leadership::{self, Candidacy};
-use metallb_shell::namespace::{self, NamespaceError};
+use ferrolb_shell::CommonArgs;
+use ferrolb_shell::flags::{go_bool, non_empty, those_given};
+use ferrolb_shell::leadership::{self, Candidacy};
+use ferrolb_shell::namespace::{self, NamespaceError};
 
 /// Gives each LoadBalancer Service an address out of an IPAddressPool.
 #[derive(Parser, Clone, Debug)]
@@ -157,7 +157,7 @@ mod tests {
 
     fn args(more: &[&str]) -> Result<Args, clap::Error> {
         let all = ["controller", "--namespace=metallb-system"].iter().chain(more);
-        metallb_shell::flags::try_parse(all.map(OsString::from))
+        ferrolb_shell::flags::try_parse(all.map(OsString::from))
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The one task that owns the core: inputs in, effects out, and its timer.
 
 use controller_core::{Controller, Effect, Input, Settings};
-use metallb_shell::{Clock, Gate, Shutdown};
+use ferrolb_shell::{Clock, Gate, Shutdown};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 

@@ -14,10 +14,10 @@ use std::process::ExitCode;
 
 use ::kube::Client;
 use anyhow::Context as _;
-use metallb_shell::http::{self, Endpoints, HttpSettings};
-use metallb_shell::leadership::{self, Candidacy};
-use metallb_shell::logs::LogLevel;
-use metallb_shell::{Readiness, Shutdown, client, flags, logs, shutdown};
+use ferrolb_shell::http::{self, Endpoints, HttpSettings};
+use ferrolb_shell::leadership::{self, Candidacy};
+use ferrolb_shell::logs::LogLevel;
+use ferrolb_shell::{Readiness, Shutdown, client, flags, logs, shutdown};
 use prometheus::Registry;
 use tokio::sync::mpsc;
 use tracing::level_filters::LevelFilter;
@@ -75,7 +75,7 @@ fn start_logged(args: &Args, settings: Settings, http: HttpSettings) -> anyhow::
 async fn serve(args: &Args, settings: Settings, http: HttpSettings) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal().context("cannot handle signals")?;
     let endpoints = Endpoints { registry: Registry::new(), readiness: Readiness::default() };
-    endpoints.registry.register(Box::new(metallb_shell::metrics::Process::default()))?;
+    endpoints.registry.register(Box::new(ferrolb_shell::metrics::Process::default()))?;
     let client = client::connect(args.common.kubeconfig.as_deref()).await?;
     http::start(&http, &client, &endpoints, &shutdown).await?;
     match args.candidacy(&settings) {

@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use metallb_api::NodeName;
-use metallb_shell::CommonArgs;
-use metallb_shell::flags::{HttpFlagError, go_bool, non_empty, those_given};
-use metallb_shell::http::HttpSettings;
-use metallb_shell::namespace::{self, NamespaceError};
+use ferrolb_api::NodeName;
+use ferrolb_shell::CommonArgs;
+use ferrolb_shell::flags::{HttpFlagError, go_bool, non_empty, those_given};
+use ferrolb_shell::http::HttpSettings;
+use ferrolb_shell::namespace::{self, NamespaceError};
 
 /// The gossip port unless `--ml-bindport` says otherwise (E3).
 pub const GOSSIP_PORT: u16 = 7946;
@@ -287,7 +287,7 @@ mod tests {
 
     fn args(more: &[&str]) -> Args {
         let all = ["speaker", "--namespace=metallb-system"].iter().chain(more);
-        metallb_shell::flags::try_parse(all.map(OsString::from)).expect("these flags exist")
+        ferrolb_shell::flags::try_parse(all.map(OsString::from)).expect("these flags exist")
     }
 
     fn refused(more: &[&str]) -> String {
@@ -352,7 +352,7 @@ mod tests {
         let flags = ["--frrk8s-namespace=frr", "-frrk8s-secret-passthrough", "--bgp-debounce-timeout=100ms"];
         let args = args(&[&["--node-name=wk01"], &flags[..]].concat());
         args.settings().expect("they change nothing");
-        let lines = log_lines::of(|| metallb_shell::flags::log_without_effect(&args.without_effect()));
+        let lines = log_lines::of(|| ferrolb_shell::flags::log_without_effect(&args.without_effect()));
         let [line] = lines.as_slice() else { panic!("{lines:?}") };
         assert_eq!(line["flags"], "--frrk8s-namespace --frrk8s-secret-passthrough --bgp-debounce-timeout");
         assert_eq!(line["level"], "info");

@@ -13,8 +13,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use metallb_api::{ServiceKey, Time};
-use metallb_shell::{Clock, Shutdown};
+use ferrolb_api::{ServiceKey, Time};
+use ferrolb_shell::{Clock, Shutdown};
 use socket2::Socket;
 use speaker_core::{Counters, Effect, Input, NotReady, Settings, Speaker};
 use tokio::sync::{mpsc, watch};

@@ -11,8 +11,8 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ferrolb_api::IpFamily;
 use futures::{Stream, StreamExt};
-use metallb_api::IpFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};

@@ -24,9 +24,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::prometheus::Registry;
 use anyhow::{Context as _, anyhow, bail};
-use metallb_shell::http::{self, Endpoints};
-use metallb_shell::metrics::ClientMetrics;
-use metallb_shell::{Readiness, Shutdown, client, flags, logs, random, shutdown};
+use ferrolb_shell::http::{self, Endpoints};
+use ferrolb_shell::metrics::ClientMetrics;
+use ferrolb_shell::{Readiness, Shutdown, client, flags, logs, random, shutdown};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 

@@ -3,8 +3,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use metallb_api::NodeName;
-use metallb_shell::Gate;
+use ferrolb_api::NodeName;
+use ferrolb_shell::Gate;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -273,7 +273,7 @@ mod tests {
     use std::net::IpAddr;
     use std::thread;
 
-    use metallb_api::ServiceKey;
+    use ferrolb_api::ServiceKey;
     use prometheus::TextEncoder;
     use speaker_core::AddressCounters;
 
@@ -345,7 +345,7 @@ mod tests {
 
     #[tokio::test]
     async fn w43_readiness_follows_the_core() {
-        let readiness = metallb_shell::Readiness::default();
+        let readiness = ferrolb_shell::Readiness::default();
         let gate = readiness.gate("speaker", "starting");
         let (sender, receiver) = watch::channel(Summary::default());
         let task = tokio::spawn(report_readiness(receiver, gate));

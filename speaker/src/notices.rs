@@ -85,13 +85,13 @@ fn log_membership(notice: &Notice) {
     tracing::info!(op = "memberlist", event, node, "{text}");
 }
 
-fn joined(names: &[metallb_api::NodeName]) -> String {
-    names.iter().map(metallb_api::NodeName::as_str).collect::<Vec<_>>().join(",")
+fn joined(names: &[ferrolb_api::NodeName]) -> String {
+    names.iter().map(ferrolb_api::NodeName::as_str).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
 mod tests {
-    use metallb_api::{NodeName, ServiceKey};
+    use ferrolb_api::{NodeName, ServiceKey};
     use speaker_core::WithdrawReason;
 
     use super::*;

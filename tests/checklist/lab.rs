@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use metallb_api::{NodeName, ServiceKey};
+use ferrolb_api::{NodeName, ServiceKey};
 use netsim::lab::objects::{Key, Kind, Object};
 use netsim::lab::order;
 use netsim::lab::plan::{self, Lan};

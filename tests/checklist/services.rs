@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use metallb_api::annotations::IP_ALLOCATED_FROM_POOL;
+use ferrolb_api::annotations::IP_ALLOCATED_FROM_POOL;
 use netsim::lab::objects::{Kind, Object};
 use netsim::lab::plan::Lan;
 use netsim::lab::world::Proto;

@@ -1,8 +1,8 @@
 //! What it takes: rights, the kind, Nodes.
 
 use fake_api::{FakeApi, Rbac, RequestRecord};
+use ferrolb_api::crd::{self, ConfigurationState, L2Advertisement};
 use k8s_openapi::api::core::v1 as core;
-use metallb_api::crd::{self, ConfigurationState, L2Advertisement};
 use serde_json::{Value, json};
 use tests::objects::{NAMESPACE, typed};
 

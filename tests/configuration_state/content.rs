@@ -1,9 +1,9 @@
 //! What is said: valid, invalid with its cause, unknown.
 
 use fake_api::{FakeApi, Fault, Match, Refusal};
+use ferrolb_api::crd::IPAddressPool;
+use ferrolb_api::crd::configuration_state::ConfigurationResult;
 use k8s_openapi::api::core::v1 as core;
-use metallb_api::crd::IPAddressPool;
-use metallb_api::crd::configuration_state::ConfigurationResult;
 use serde_json::json;
 use tests::objects::pool;
 

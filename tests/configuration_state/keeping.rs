@@ -1,8 +1,8 @@
 //! What is written how often, by whom, and again when somebody has undone it.
 
 use fake_api::{FakeApi, Fault, Match, Refusal};
+use ferrolb_api::crd::ConfigurationState;
 use k8s_openapi::api::core::v1 as core;
-use metallb_api::crd::ConfigurationState;
 use serde_json::json;
 use tests::objects::{NAMESPACE, pool, typed};
 

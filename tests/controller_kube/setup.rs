@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fake_api::{FakeApi, RequestRecord};
+use ferrolb_api::annotations::IP_ALLOCATED_FROM_POOL;
+use ferrolb_api::crd::IPAddressPool;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as core;
-use metallb_api::annotations::IP_ALLOCATED_FROM_POOL;
-use metallb_api::crd::IPAddressPool;
 use serde_json::json;
 use tests::objects::{NAMESPACE, advertisement, pool, typed};
 use tokio::time::sleep;

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use fake_api::{Fault, Match};
+use ferrolb_api::annotations::IP_ALLOCATED_FROM_POOL;
+use ferrolb_api::crd::{IPAddressPool, L2Advertisement};
 use k8s_openapi::api::core::v1 as core;
-use metallb_api::annotations::IP_ALLOCATED_FROM_POOL;
-use metallb_api::crd::{IPAddressPool, L2Advertisement};
 use serde_json::json;
 use tests::objects::{NAMESPACE, pool};
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use fake_api::{FakeApi, FaultPlan};
+use ferrolb_shell::lease::{DURATION, PERIOD};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as core;
-use metallb_shell::lease::{DURATION, PERIOD};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 

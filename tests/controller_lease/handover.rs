@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use fake_api::{Fault, Match, Refusal};
+use ferrolb_shell::Readiness;
+use ferrolb_shell::leadership;
+use ferrolb_shell::lease::{DURATION, PERIOD, RENEW_WITHIN};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as core;
 use kube::api::{Api, Patch, PatchParams};
-use metallb_shell::Readiness;
-use metallb_shell::leadership;
-use metallb_shell::lease::{DURATION, PERIOD, RENEW_WITHIN};
 use prometheus::Registry;
 use serde_json::json;
 use tokio::time::{Instant, sleep};

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use controller::args::Settings;
 use fake_api::{FakeApi, RequestRecord};
+use ferrolb_api::crd::IPAddressPool;
+use ferrolb_shell::http::Endpoints;
+use ferrolb_shell::leadership::Candidacy;
+use ferrolb_shell::{Readiness, shutdown};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as core;
-use metallb_api::crd::IPAddressPool;
-use metallb_shell::http::Endpoints;
-use metallb_shell::leadership::Candidacy;
-use metallb_shell::{Readiness, shutdown};
 use prometheus::{Registry, TextEncoder};
 use tests::objects::{NAMESPACE, advertisement, pool};
 use tokio::task::JoinHandle;

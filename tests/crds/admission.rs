@@ -1,6 +1,6 @@
 //! What the CRDs let through of pools and advertisements, and what they refuse.
 
-use metallb_api::crd::{self, IPAddressPool, L2Advertisement};
+use ferrolb_api::crd::{self, IPAddressPool, L2Advertisement};
 use serde_json::{Value, json};
 
 use crate::{api, tables};

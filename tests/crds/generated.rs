@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use metallb_api::crd;
+use ferrolb_api::crd;
 use serde_json::{Value, json};
 
 use crate::definition;

@@ -1,16 +1,16 @@
 //! The kinds of MetalLB's that are kept: every object is stored as it is.
 
 use fake_api::FakeApi;
+use ferrolb_api::config;
+use ferrolb_api::crd;
+use ferrolb_api::crd::bgp::advertisement::BGPAdvertisement;
+use ferrolb_api::crd::bgp::bfd_profile::BFDProfile;
+use ferrolb_api::crd::bgp::community::Community;
+use ferrolb_api::crd::bgp::peer::v1beta2::BGPPeer;
+use ferrolb_api::crd::bgp::service_bgp_status::ServiceBGPStatus;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
-use metallb_api::config;
-use metallb_api::crd;
-use metallb_api::crd::bgp::advertisement::BGPAdvertisement;
-use metallb_api::crd::bgp::bfd_profile::BFDProfile;
-use metallb_api::crd::bgp::community::Community;
-use metallb_api::crd::bgp::peer::v1beta2::BGPPeer;
-use metallb_api::crd::bgp::service_bgp_status::ServiceBGPStatus;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

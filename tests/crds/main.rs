@@ -6,7 +6,7 @@ mod kept;
 mod tables;
 
 use fake_api::FakeApi;
-use metallb_api::crd;
+use ferrolb_api::crd;
 use serde_json::Value;
 
 /// An API server with our CRDs.

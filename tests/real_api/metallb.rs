@@ -2,9 +2,9 @@
 //! differ, and the objects that it leaves.
 
 use api_server::{Identity, NAMESPACE};
+use ferrolb_api::crd;
+use ferrolb_api::crd::ServiceL2Status;
 use k8s_openapi::api::core::v1 as core;
-use metallb_api::crd;
-use metallb_api::crd::ServiceL2Status;
 use serde_json::{Value, json};
 
 use crate::setup::{Stage, WORK, advertisement, pool, typed};

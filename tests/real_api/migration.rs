@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api_server::{Identity, NAMESPACE, Request};
+use ferrolb_api::crd::{IPAddressPool, ServiceL2Status};
+use ferrolb_shell::logs::{self, LogLevel};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
-use metallb_api::crd::{IPAddressPool, ServiceL2Status};
-use metallb_shell::logs::{self, LogLevel};
 use serde_json::{Value, json};
 use tests::log_lines::Written;
 use tokio::time::sleep;

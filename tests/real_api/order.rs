@@ -1,10 +1,10 @@
 //! Whatever is created first, the end is the same: who has which address, and which node announces it.
 
 use api_server::NAMESPACE;
+use ferrolb_api::crd::{IPAddressPool, L2Advertisement, ServiceL2Status};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use kube::Api;
-use metallb_api::crd::{IPAddressPool, L2Advertisement, ServiceL2Status};
 
 use crate::setup::{
     Controller, SpeakerProcess, Stage, WORK, advertisement, at_once, eventually, pool, service, slice,

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use api_server::{NAMESPACE, Request};
 use fake_api::{Attributes, Grant, Rbac};
+use ferrolb_api::crd::{ConfigurationState, IPAddressPool, L2Advertisement, ServiceL2Status};
+use ferrolb_shell::http::{self, Endpoints, HttpSettings};
+use ferrolb_shell::tls::TlsSettings;
+use ferrolb_shell::{Readiness, shutdown};
 use k8s_openapi::api::core::v1 as core;
 use kube::config::AuthInfo;
 use kube::{Client, Config};
-use metallb_api::crd::{ConfigurationState, IPAddressPool, L2Advertisement, ServiceL2Status};
-use metallb_shell::http::{self, Endpoints, HttpSettings};
-use metallb_shell::tls::TlsSettings;
-use metallb_shell::{Readiness, shutdown};
 use prometheus::Registry;
 use serde_json::{Value, json};
 use tests::manifests::{manifests, objects};

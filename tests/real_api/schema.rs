@@ -1,7 +1,7 @@
 //! What the real API server takes and refuses, with no controller running, and what `kubectl` then shows.
 
 use api_server::{Identity, NAMESPACE};
-use metallb_api::crd::IPAddressPool;
+use ferrolb_api::crd::IPAddressPool;
 use serde_json::{Value, json};
 use tests::manifests::{manifests, objects as objects_of};
 

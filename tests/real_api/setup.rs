@@ -6,14 +6,14 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use api_server::{ApiServer, Identity, NAMESPACE, Request};
+use ferrolb_api::annotations::IP_ALLOCATED_FROM_POOL;
+use ferrolb_api::crd::{ConfigurationState, IPAddressPool, L2Advertisement, ServiceL2Status};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
-use metallb_api::annotations::IP_ALLOCATED_FROM_POOL;
-use metallb_api::crd::{ConfigurationState, IPAddressPool, L2Advertisement, ServiceL2Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

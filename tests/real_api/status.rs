@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use api_server::NAMESPACE;
+use ferrolb_api::crd::{IPAddressPool, L2Advertisement};
 use k8s_openapi::api::core::v1 as core;
 use kube::api::{Patch, PatchParams, PostParams};
-use metallb_api::crd::{IPAddressPool, L2Advertisement};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use fake_api::Match;
+use ferrolb_api::crd::IPAddressPool;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
-use metallb_api::crd::IPAddressPool;
 use serde_json::json;
 use tests::objects::{NAMESPACE, advertisement, pool};
 

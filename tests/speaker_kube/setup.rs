@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use fake_api::FakeApi;
+use ferrolb_api::crd::IPAddressPool;
+use ferrolb_api::{NodeName, ServiceKey};
+use ferrolb_shell::metrics::ClientMetrics;
+use ferrolb_shell::{Readiness, shutdown};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
-use metallb_api::crd::IPAddressPool;
-use metallb_api::{NodeName, ServiceKey};
-use metallb_shell::metrics::ClientMetrics;
-use metallb_shell::{Readiness, shutdown};
 use serde_json::json;
 use speaker_core::{Effect, EventReason, Input};
 use tests::objects::{NAMESPACE, advertisement, pool, typed};

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use fake_api::FakeApi;
+use ferrolb_api::crd::{IPAddressPool, L2Advertisement};
+use ferrolb_api::{EndpointSlice, Node, Service, ServiceKey};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
-use metallb_api::crd::{IPAddressPool, L2Advertisement};
-use metallb_api::{EndpointSlice, Node, Service, ServiceKey};
 use speaker_core::{Input, Peer};
 use tests::objects::NAMESPACE;
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use fake_api::{FakeApi, Fault, Match};
+use ferrolb_api::ServiceKey;
+use ferrolb_api::crd::{IPAddressPool, ServiceL2Status};
+use ferrolb_api::l2_status::{L2StatusContent, Subject};
 use k8s_openapi::api::core::v1 as core;
-use metallb_api::ServiceKey;
-use metallb_api::crd::{IPAddressPool, ServiceL2Status};
-use metallb_api::l2_status::{L2StatusContent, Subject};
 use serde_json::json;
 use speaker_core::{Effect, L2StatusChange};
 use tests::objects::NAMESPACE;

@@ -2,10 +2,10 @@
 
 use std::net::Ipv4Addr;
 
+use ferrolb_api::config::{Kind, Resources};
+use ferrolb_api::{EndpointSlice, Node, NodeName, Service};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
-use metallb_api::config::{Kind, Resources};
-use metallb_api::{EndpointSlice, Node, NodeName, Service};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use speaker_core::{Input, Peer};

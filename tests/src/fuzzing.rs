@@ -3,8 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use metallb_api::address::{AddressRange, number};
-use metallb_api::{NodeName, Time};
+use ferrolb_api::address::{AddressRange, number};
+use ferrolb_api::{NodeName, Time};
 use speaker_core::{Effect, Input, MacAddr, Settings, Speaker};
 
 use crate::inputs::{NIC, cluster, nic};

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use metallb_api::config::Resources;
-use metallb_api::crd::{IPAddressPool, IPAddressPoolSpec, L2Advertisement, L2AdvertisementSpec};
-use metallb_api::endpoints::Endpoint;
-use metallb_api::service::{FamilyPolicy, Ingress, TrafficPolicy};
-use metallb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
+use ferrolb_api::config::Resources;
+use ferrolb_api::crd::{IPAddressPool, IPAddressPoolSpec, L2Advertisement, L2AdvertisementSpec};
+use ferrolb_api::endpoints::Endpoint;
+use ferrolb_api::service::{FamilyPolicy, Ingress, TrafficPolicy};
+use ferrolb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
 use speaker_core::{Input, Interface, InterfaceId, MacAddr, Peer};
 
 /// The one interface of a node.

@@ -1,7 +1,7 @@
 //! Objects of a cluster that several tests put in.
 
+use ferrolb_api::crd::{IPAddressPool, L2Advertisement};
 use k8s_openapi::api::core::v1::Service;
-use metallb_api::crd::{IPAddressPool, L2Advertisement};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 

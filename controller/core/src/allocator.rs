@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use metallb_api::address::{from_number, is_buggy, number};
-use metallb_api::config::Pool;
-use metallb_api::{AddressRange, IpFamily, ServiceKey};
+use ferrolb_api::address::{from_number, is_buggy, number};
+use ferrolb_api::config::Pool;
+use ferrolb_api::{AddressRange, IpFamily, ServiceKey};
 use rangemap::RangeInclusiveSet;
 
 use crate::pools::Offer;

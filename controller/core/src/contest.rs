@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 
 /// What is undone for the second time waits this long; each time after that twice as long. The first time may have been
 /// a slip of somebody's hand, and is put right at once.

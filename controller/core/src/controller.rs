@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 
-use metallb_api::config::{self, Checked, Kind, Resources, Verdict};
-use metallb_api::{Config, ServiceKey, Time};
+use ferrolb_api::config::{self, Checked, Kind, Resources, Verdict};
+use ferrolb_api::{Config, ServiceKey, Time};
 
 use crate::effect::{Effect, Notice};
 use crate::input::Input;

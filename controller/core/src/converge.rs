@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use metallb_api::service::FamilyPolicy;
-use metallb_api::{IpFamilies, IpFamily, Service};
+use ferrolb_api::service::FamilyPolicy;
+use ferrolb_api::{IpFamilies, IpFamily, Service};
 
 use crate::allocator::{Allocator, Assignment};
 use crate::effect::{EventReason, Notice};

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use metallb_api::ServiceKey;
-use metallb_api::config::{Kind, Verdict};
+use ferrolb_api::ServiceKey;
+use ferrolb_api::config::{Kind, Verdict};
 
 /// One thing to do. Effects that say how something shall stand are keyed: the
 /// latest wins, and the shell retries it until it stands or is overtaken.

@@ -1,7 +1,7 @@
 //! Everything that can happen to a controller.
 
-use metallb_api::config::Resources;
-use metallb_api::{Service, ServiceKey};
+use ferrolb_api::config::Resources;
+use ferrolb_api::{Service, ServiceKey};
 
 /// One thing that happened. Nothing is granted before both [`Input::Resources`]
 /// and [`Input::Services`] have come once (C4, C8).

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use metallb_api::config::Withheld;
-use metallb_api::service::{FamilyPolicy, Ingress};
-use metallb_api::{IpFamilies, Service};
+use ferrolb_api::config::Withheld;
+use ferrolb_api::service::{FamilyPolicy, Ingress};
+use ferrolb_api::{IpFamilies, Service};
 
 use crate::allocator::{Allocator, Assignment};
 use crate::pool_choice::list;

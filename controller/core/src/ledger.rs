@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use metallb_api::{Service, ServiceKey, Time};
+use ferrolb_api::{Service, ServiceKey, Time};
 
 use crate::allocator::Allocator;
 use crate::converge::{self, Outcome, Remark, Wanted};

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use metallb_api::config::{Pool, Withheld};
-use metallb_api::service::FamilyPolicy;
-use metallb_api::{IpFamilies, IpFamily, Service};
+use ferrolb_api::config::{Pool, Withheld};
+use ferrolb_api::service::FamilyPolicy;
+use ferrolb_api::{IpFamilies, IpFamily, Service};
 
 use crate::allocator::{Allocator, Assignment};
 use crate::pools::{Offer, Pools};

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use metallb_api::config::{Pool, Withheld};
-use metallb_api::{AddressRange, Config, IpFamily, Service};
+use ferrolb_api::config::{Pool, Withheld};
+use ferrolb_api::{AddressRange, Config, IpFamily, Service};
 
 use crate::pool_choice::AllocationError;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use metallb_api::service::Ingress;
-use metallb_api::{Service, Time};
+use ferrolb_api::service::Ingress;
+use ferrolb_api::{Service, Time};
 
 use crate::allocator::Assignment;
 use crate::contest::Contest;

@@ -2,8 +2,8 @@
 
 use std::net::{AddrParseError, IpAddr};
 
-use metallb_api::annotations::LOAD_BALANCER_IPS;
-use metallb_api::{IpFamilies, Service};
+use ferrolb_api::annotations::LOAD_BALANCER_IPS;
+use ferrolb_api::{IpFamilies, Service};
 
 /// The addresses a Service asks for, in textual order, or `None` if it names none (C31).
 ///

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use metallb_api::address::{from_number, number};
-use metallb_api::service::{Port, TrafficPolicy};
-use metallb_api::{AddressRange, IpFamily, Service, ServiceKey};
+use ferrolb_api::address::{from_number, number};
+use ferrolb_api::service::{Port, TrafficPolicy};
+use ferrolb_api::{AddressRange, IpFamily, Service, ServiceKey};
 use rangemap::RangeInclusiveSet;
 
 /// What a Service brings into an address that it may share.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use metallb_api::{AddressRange, IpFamilies, IpFamily, Service};
+use ferrolb_api::{AddressRange, IpFamilies, IpFamily, Service};
 
 use crate::allocator::Allocator;
 use crate::pools::{Offer, Pools};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use metallb_api::IpFamily;
+use ferrolb_api::IpFamily;
 
 use crate::allocator::Allocator;
 use crate::effect::{Effect, PoolUsage};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use metallb_api::config::{Kind, Verdict};
+use ferrolb_api::config::{Kind, Verdict};
 
 use crate::effect::Effect;
 

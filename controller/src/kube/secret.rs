@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use ::kube::api::PostParams;
 use ::kube::{Api, Client};
+use ferrolb_shell::Readiness;
+use ferrolb_shell::backoff::Backoff;
+use ferrolb_shell::failure::{self, Failure};
+use ferrolb_shell::random::{self, Jitter};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use metallb_shell::Readiness;
-use metallb_shell::backoff::Backoff;
-use metallb_shell::failure::{self, Failure};
-use metallb_shell::random::{self, Jitter};
 use tokio::time::{sleep, timeout};
 
 use super::FIELD_MANAGER;

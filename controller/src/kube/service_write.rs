@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use ::kube::api::{ApiResource, DynamicObject};
 use ::kube::{Api, Client};
+use ferrolb_api::ServiceKey;
+use ferrolb_api::annotations::IP_ALLOCATED_FROM_POOL;
+use ferrolb_shell::queue::Outcome;
 use k8s_openapi::api::core::v1 as core;
-use metallb_api::ServiceKey;
-use metallb_api::annotations::IP_ALLOCATED_FROM_POOL;
-use metallb_shell::queue::Outcome;
 use serde_json::{Value, json};
 
 use super::status_patch::StatusPatch;

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::kube::Api;
 use ::kube::api::{DynamicObject, Patch, PatchParams, PostParams};
-use metallb_shell::failure::{self, Failure};
-use metallb_shell::queue::Outcome;
+use ferrolb_shell::failure::{self, Failure};
+use ferrolb_shell::queue::Outcome;
 use serde_json::Value;
 
 use super::{Errors, FIELD_MANAGER};

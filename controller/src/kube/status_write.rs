@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use ::kube::api::{ApiResource, DynamicObject};
 use ::kube::{Api, Client};
 use controller_core::PoolUsage;
+use ferrolb_api::conditions;
+use ferrolb_api::config::{Kind, Verdict};
+use ferrolb_api::crd::{IPAddressPool, IPAddressPoolStatus, L2Advertisement, L2AdvertisementStatus};
+use ferrolb_shell::queue::Outcome;
+use ferrolb_shell::resources::Statuses;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use metallb_api::conditions;
-use metallb_api::config::{Kind, Verdict};
-use metallb_api::crd::{IPAddressPool, IPAddressPoolStatus, L2Advertisement, L2AdvertisementStatus};
-use metallb_shell::queue::Outcome;
-use metallb_shell::resources::Statuses;
 use serde_json::{Value, json};
 
 use super::status_patch::StatusPatch;
@@ -137,7 +137,7 @@ pub(super) async fn write(
 
 #[cfg(test)]
 mod tests {
-    use metallb_api::config::Problem;
+    use ferrolb_api::config::Problem;
 
     use super::*;
 

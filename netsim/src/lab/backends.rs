@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use metallb_api::NodeName;
-use metallb_api::service::Port;
+use ferrolb_api::NodeName;
+use ferrolb_api::service::Port;
 
 use super::plan;
 use super::told::Proxied;

@@ -6,8 +6,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use metallb_api::config::Config;
-use metallb_api::{NodeName, Service, Time};
+use ferrolb_api::config::Config;
+use ferrolb_api::{NodeName, Service, Time};
 use smoltcp::wire::EthernetAddress;
 use speaker_core::Notice;
 

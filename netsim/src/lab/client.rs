@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 use smoltcp::wire::{EthernetAddress, IpCidr};
 
 use super::clock;

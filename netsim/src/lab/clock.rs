@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 use smoltcp::time::Instant;
 
 /// The same point in time as smoltcp writes it.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use controller_core::{Effect, PoolUsage};
-use metallb_api::conditions;
-use metallb_api::config::{self, Verdict};
-use metallb_api::{L2Status, Time};
+use ferrolb_api::conditions;
+use ferrolb_api::config::{self, Verdict};
+use ferrolb_api::{L2Status, Time};
 use speaker_core::L2StatusChange;
 
 use super::objects::{Key, Kind, Object};

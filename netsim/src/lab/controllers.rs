@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use controller_core::{Controller, Effect, EventReason, Input, Notice, Settings};
-use metallb_api::config::{self, Config};
-use metallb_api::{ServiceKey, Time};
+use ferrolb_api::config::{self, Config};
+use ferrolb_api::{ServiceKey, Time};
 
 use super::cluster::{Cluster, WatchId, Written};
 use super::objects::Kind;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 
 use crate::net::stack::{Stack, TcpHandle, TcpState};
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 
 /// FNV-1a over 64 bits, stable across platforms and compiler versions. It
 /// detects difference, not malice.

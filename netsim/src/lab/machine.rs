@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use metallb_api::{NodeName, Time};
+use ferrolb_api::{NodeName, Time};
 use smoltcp::wire::EthernetAddress;
 use speaker_core::{Effect, Input, Interface, InterfaceId, MacAddr, Settings, Speaker};
 

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use metallb_api::{NodeName, ServiceKey, Time};
+use ferrolb_api::{NodeName, ServiceKey, Time};
 use smoltcp::wire::EthernetAddress;
 use speaker_core::{EventReason, Input, L2StatusChange, Notice, Peer, Settings, Speaker};
 

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ferrolb_api::crd::{IPAddressPool, L2Advertisement, ServiceL2Status};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use metallb_api::crd::{IPAddressPool, L2Advertisement, ServiceL2Status};
 use serde_json::Value;
 
 /// The kinds that the product looks at.

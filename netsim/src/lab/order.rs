@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use metallb_api::NodeName;
+use ferrolb_api::NodeName;
 use sha2::{Digest, Sha256};
 
 /// A candidate's key: SHA-256 of `node#address`; the smallest wins (D20).

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 
 use super::client::Ask;
 

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ferrolb_api::annotations::IP_ALLOCATED_FROM_POOL;
+use ferrolb_api::crd::ServiceL2Status;
+use ferrolb_api::l2_status::Time;
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, LoadBalancerStatus, Service, ServiceStatus};
 use k8s_openapi::jiff::Timestamp;
-use metallb_api::annotations::IP_ALLOCATED_FROM_POOL;
-use metallb_api::crd::ServiceL2Status;
-use metallb_api::l2_status::Time;
 use speaker_core::L2StatusChange;
 
 use super::objects::{Key, Kind, Object};
@@ -272,7 +272,7 @@ impl Store {
     /// The addresses that stand in any Service's status.
     #[must_use]
     pub fn assigned(&self) -> BTreeSet<IpAddr> {
-        let services = self.services().map(metallb_api::Service::from);
+        let services = self.services().map(ferrolb_api::Service::from);
         services.flat_map(|service| service.ingress_ips().collect::<Vec<_>>()).collect()
     }
 }

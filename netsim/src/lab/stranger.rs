@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 use smoltcp::wire::EthernetAddress;
 use speaker_core::Peer;
 

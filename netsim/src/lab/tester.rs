@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 use smoltcp::wire::{ArpOperation, EthernetAddress, NdiscRepr};
 
 use super::arp::{Arp, Role};

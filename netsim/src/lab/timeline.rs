@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 
 /// How a line is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

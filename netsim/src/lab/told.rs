@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use metallb_api::service::{Port, TrafficPolicy};
-use metallb_api::{NodeName, ServiceKey};
+use ferrolb_api::service::{Port, TrafficPolicy};
+use ferrolb_api::{NodeName, ServiceKey};
 use speaker_core::Input;
 
 use super::objects::Kind;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use metallb_api::config::Resources;
-use metallb_api::{EndpointSlice, L2Status, Namespace, Node, NodeName, Service};
+use ferrolb_api::config::Resources;
+use ferrolb_api::{EndpointSlice, L2Status, Namespace, Node, NodeName, Service};
 use speaker_core::Peer;
 
 use super::objects::{Key, Kind, Object};

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 
 use super::objects::{Key, Kind, Object};
 use super::random::Stream;

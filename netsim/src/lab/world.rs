@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
-use metallb_api::{ServiceKey, Time};
+use ferrolb_api::{ServiceKey, Time};
 use smoltcp::wire::EthernetAddress;
 
 use super::checkers::Checkers;
@@ -294,7 +294,7 @@ impl World {
     }
 
     fn first_address(&self, key: &ServiceKey) -> Option<Ipv4Addr> {
-        let services = self.cluster.store().services().map(metallb_api::Service::from);
+        let services = self.cluster.store().services().map(ferrolb_api::Service::from);
         let service = services.into_iter().find(|service| service.key == *key)?;
         service.ingress_ips().find_map(|address| match address {
             IpAddr::V4(address) => Some(address),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 
 use super::{class, escape};
 use crate::lab::clock::millis;

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 
 use super::{escape, node_class};
 use crate::lab::clock::millis;

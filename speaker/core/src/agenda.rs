@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
 
-use metallb_api::{ServiceKey, Time};
+use ferrolb_api::{ServiceKey, Time};
 
 /// Services looked at in one step, some microseconds each.
 pub(crate) const STEP: usize = 64;

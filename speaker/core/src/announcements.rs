@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use metallb_api::ServiceKey;
+use ferrolb_api::ServiceKey;
 
 /// Where an address is announced (D41).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 
 use crate::interface::{InterfaceId, MacAddr};
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use metallb_api::config::{self, Config, Resources, Verdict};
-use metallb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
+use ferrolb_api::config::{self, Config, Resources, Verdict};
+use ferrolb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
 
 use crate::eligibility::Endpoints;
 
@@ -161,7 +161,7 @@ fn slice_key(slice: &EndpointSlice) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use metallb_api::endpoints::Endpoint;
+    use ferrolb_api::endpoints::Endpoint;
 
     fn slice(name: &str, service: Option<&str>, endpoints: &[(Option<&str>, bool)]) -> EndpointSlice {
         let endpoint = |(node, can_serve): &(Option<&str>, bool)| Endpoint {

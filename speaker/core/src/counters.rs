@@ -80,7 +80,7 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use metallb_api::{IpFamily, address};
+    use ferrolb_api::{IpFamily, address};
 
     #[test]
     fn f10_series_are_bounded() {

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use metallb_api::l2_status::{L2StatusContent, Subject, Time};
-use metallb_api::{NodeName, ServiceKey};
+use ferrolb_api::l2_status::{L2StatusContent, Subject, Time};
+use ferrolb_api::{NodeName, ServiceKey};
 
 use crate::interface::{InterfaceId, MacAddr};
 

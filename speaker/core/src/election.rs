@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
-use metallb_api::NodeName;
+use ferrolb_api::NodeName;
 use sha2::{Digest, Sha256};
 
 /// A node that may announce, with the sum of the preferences for it (D22).

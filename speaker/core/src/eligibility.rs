@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use metallb_api::config::{Advertisement, Config};
-use metallb_api::service::{Ingress, TrafficPolicy};
-use metallb_api::{Node, NodeName, Service};
+use ferrolb_api::config::{Advertisement, Config};
+use ferrolb_api::service::{Ingress, TrafficPolicy};
+use ferrolb_api::{Node, NodeName, Service};
 
 use crate::announcements::InterfaceSet;
 use crate::effect::WithdrawReason;

@@ -40,7 +40,7 @@ const SEALED: u8 = 1;
 const PLAIN: u8 = 0;
 /// Version, boot, counter, length.
 const HEADER: usize = 1 + 8 + 8 + 1;
-const MAX_NAME: usize = metallb_api::NodeName::MAX_LEN;
+const MAX_NAME: usize = ferrolb_api::NodeName::MAX_LEN;
 const NONCE: usize = 24;
 const TAG: usize = 16;
 const KEY_LABEL: &[u8] = b"ferrolb speaker gossip, XChaCha20-Poly1305, version 1";

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use metallb_api::annotations::Annotations;
-use metallb_api::config::{Advertisement, Config, Pool, PoolSelection, SetAside};
-use metallb_api::service::{FamilyPolicy, Ingress, TrafficPolicy};
-use metallb_api::{Service, ServiceKey};
+use ferrolb_api::annotations::Annotations;
+use ferrolb_api::config::{Advertisement, Config, Pool, PoolSelection, SetAside};
+use ferrolb_api::service::{FamilyPolicy, Ingress, TrafficPolicy};
+use ferrolb_api::{Service, ServiceKey};
 use rand::{Rng, RngExt};
 
 /// A LoadBalancer in namespace `default` that shows `ingress`.

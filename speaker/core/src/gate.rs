@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 
 use crate::pacing::Bucket;
 use crate::responder::DropReason;

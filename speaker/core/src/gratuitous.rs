@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 use rand::RngExt;
 
 use crate::askers::{Asker, Askers};

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 
 /// How long peers may take. A leave that reached nobody is noticed by then, or
 /// soon after, as if this node had died.

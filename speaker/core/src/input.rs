@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use metallb_api::config::Resources;
-use metallb_api::{EndpointSlice, L2Status, Node, NodeName, Service, ServiceKey};
+use ferrolb_api::config::Resources;
+use ferrolb_api::{EndpointSlice, L2Status, Node, NodeName, Service, ServiceKey};
 
 use crate::interface::{Interface, InterfaceId};
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use metallb_api::IpFamily;
+use ferrolb_api::IpFamily;
 
 /// The kernel's index of an interface, unique on the node at any one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

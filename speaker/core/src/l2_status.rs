@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use metallb_api::crd::service_l2_status::NAME_PREFIX;
-use metallb_api::l2_status::{L2StatusContent, Subject};
-use metallb_api::{L2Status, NodeName, ServiceKey, Time};
+use ferrolb_api::crd::service_l2_status::NAME_PREFIX;
+use ferrolb_api::l2_status::{L2StatusContent, Subject};
+use ferrolb_api::{L2Status, NodeName, ServiceKey, Time};
 use sha2::{Digest, Sha256};
 
 use crate::effect::L2StatusChange;

@@ -18,8 +18,8 @@ use std::num::{NonZeroU8, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ferrolb_api::{NodeName, Time};
 use foca::{Foca, NoCustomBroadcast, Notification, PostcardCodec, Runtime, State, Timer};
-use metallb_api::{NodeName, Time};
 
 use crate::envelope::{Envelope, GossipRejection, MAX_BOOT, MAX_PAYLOAD, Opened};
 use crate::input::Peer;

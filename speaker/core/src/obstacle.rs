@@ -7,10 +7,10 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use metallb_api::config::{Advertisement, Config, Pool};
-use metallb_api::node::EXCLUDE_LABEL;
-use metallb_api::service::{Ingress, TrafficPolicy};
-use metallb_api::{Node, NodeName, Service};
+use ferrolb_api::config::{Advertisement, Config, Pool};
+use ferrolb_api::node::EXCLUDE_LABEL;
+use ferrolb_api::service::{Ingress, TrafficPolicy};
+use ferrolb_api::{Node, NodeName, Service};
 
 use crate::eligibility::{self, Electorate, Endpoints};
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use metallb_api::{NodeName, ServiceKey};
+use ferrolb_api::{NodeName, ServiceKey};
 
 use crate::election::{self, Candidate, Standing};
 use crate::eligibility::{self, Eligible, Matching, Prospect};

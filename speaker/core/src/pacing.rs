@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 
 const MICROS: u64 = 1_000_000;
 

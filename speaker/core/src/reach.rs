@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use metallb_api::address::{AddressRange, from_number, number};
-use metallb_api::{IpFamily, NodeName};
+use ferrolb_api::address::{AddressRange, from_number, number};
+use ferrolb_api::{IpFamily, NodeName};
 
 use crate::announcements::InterfaceSet;
 use crate::interface::Interface;

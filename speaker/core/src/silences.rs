@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use metallb_api::{ServiceKey, Time};
+use ferrolb_api::{ServiceKey, Time};
 
 use crate::obstacle::Link;
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use metallb_api::config::Resources;
-use metallb_api::{NodeName, ServiceKey, Time};
+use ferrolb_api::config::Resources;
+use ferrolb_api::{NodeName, ServiceKey, Time};
 
 use crate::agenda::Agenda;
 use crate::announcements::{Announcement, Announcements};

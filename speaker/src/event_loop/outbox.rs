@@ -115,8 +115,8 @@ impl Outbox {
 mod tests {
     use std::time::Duration;
 
-    use metallb_api::ServiceKey;
-    use metallb_shell::logs::LogLevel;
+    use ferrolb_api::ServiceKey;
+    use ferrolb_shell::logs::LogLevel;
     use speaker_core::{EventReason, InterfaceId, MacAddr};
     use tokio::time::{sleep, timeout};
 

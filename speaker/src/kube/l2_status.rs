@@ -3,17 +3,17 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ferrolb_api::L2Status;
+use ferrolb_api::crd::ServiceL2Status;
+use ferrolb_api::l2_status::{L2StatusContent, Subject, Time};
+use ferrolb_shell::failure::{self, Failure};
+use ferrolb_shell::queue::{self, Outcome, Queue, Writes};
+use ferrolb_shell::watch::{Change, Watch};
+use ferrolb_shell::{OwnPod, Readiness};
 use jiff::Timestamp;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::DeserializeGuard;
 use kube::{Api, Client};
-use metallb_api::L2Status;
-use metallb_api::crd::ServiceL2Status;
-use metallb_api::l2_status::{L2StatusContent, Subject, Time};
-use metallb_shell::failure::{self, Failure};
-use metallb_shell::queue::{self, Outcome, Queue, Writes};
-use metallb_shell::watch::{Change, Watch};
-use metallb_shell::{OwnPod, Readiness};
 use prometheus::IntCounter;
 use serde_json::{Value, json};
 use speaker_core::{Input, L2StatusChange};
@@ -161,7 +161,7 @@ fn patch(content: &L2StatusContent, since: Option<Time>, resource_version: &str)
 
 #[cfg(test)]
 mod tests {
-    use metallb_api::ServiceKey;
+    use ferrolb_api::ServiceKey;
 
     use super::*;
 

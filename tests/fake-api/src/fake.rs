@@ -40,7 +40,7 @@ impl FakeApiBuilder {
         Self { rbac, ..self }
     }
 
-    /// The custom resources; those of `metallb_api::crd::all()` unless this is called.
+    /// The custom resources; those of `ferrolb_api::crd::all()` unless this is called.
     #[must_use]
     pub fn definitions(self, definitions: Vec<CustomResourceDefinition>) -> Self {
         Self { definitions, ..self }
@@ -67,7 +67,7 @@ impl FakeApi {
     /// Begins to describe a server.
     #[must_use]
     pub fn builder() -> FakeApiBuilder {
-        FakeApiBuilder { rbac: Rbac::permissive(), definitions: metallb_api::crd::all() }
+        FakeApiBuilder { rbac: Rbac::permissive(), definitions: ferrolb_api::crd::all() }
     }
 
     /// A client that acts as `user`, `system:serviceaccount:NAMESPACE:NAME` for

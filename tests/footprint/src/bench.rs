@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use api_server::{ApiServer, NAMESPACE};
+use ferrolb_api::crd::ServiceL2Status;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
-use metallb_api::crd::ServiceL2Status;
 use netsim::net::tap::TapPort;
 use serde_json::json;
 use tests::kernel;

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api_server::{ApiServer, Identity, NAMESPACE};
+use ferrolb_api::{ServiceKey, Time};
+use ferrolb_shell::metrics::ClientMetrics;
+use ferrolb_shell::{Readiness, client, shutdown};
 use kube::Client;
-use metallb_api::{ServiceKey, Time};
-use metallb_shell::metrics::ClientMetrics;
-use metallb_shell::{Readiness, client, shutdown};
 use prometheus::Registry;
 use speaker_core::{Effect, Input, Interface, InterfaceId, MacAddr, Speaker};
 use tokio::sync::mpsc;
@@ -122,7 +122,7 @@ async fn drive(
     mut inputs: mpsc::Receiver<Input<'static>>,
     effects: mpsc::Sender<Effect>,
     announced: Announced,
-    mut shutdown: metallb_shell::Shutdown,
+    mut shutdown: ferrolb_shell::Shutdown,
 ) {
     let started = Instant::now();
     let now = || Time::ZERO + started.elapsed();

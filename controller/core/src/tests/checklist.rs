@@ -1,9 +1,9 @@
 //! MetalLB's own end-to-end checklist for assignment, as far as no rule's test has it: which pool is chosen (H46 to H53,
 //! H56).
 
-use metallb_api::crd::{IPAddressPool, ServiceAllocationSpec};
-use metallb_api::service::FamilyPolicy;
-use metallb_api::{IpFamily, Service};
+use ferrolb_api::crd::{IPAddressPool, ServiceAllocationSpec};
+use ferrolb_api::service::FamilyPolicy;
+use ferrolb_api::{IpFamily, Service};
 
 use super::world::{World, dual, labels, lb_with, namespace, pinned, pool, selector};
 

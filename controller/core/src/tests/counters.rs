@@ -1,7 +1,7 @@
 //! Counters and verdicts (C80 to C84, H58, H82 to H84).
 
-use metallb_api::config::Kind;
-use metallb_api::service::FamilyPolicy;
+use ferrolb_api::config::Kind;
+use ferrolb_api::service::FamilyPolicy;
 
 use super::world::{World, dual, lb, pool, pool_with};
 

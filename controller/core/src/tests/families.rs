@@ -1,7 +1,7 @@
 //! One family and two (C13, C15, C17 to C19, C25, C40 to C48).
 
-use metallb_api::service::{FamilyPolicy, Ingress};
-use metallb_api::{IpFamily, Service};
+use ferrolb_api::service::{FamilyPolicy, Ingress};
+use ferrolb_api::{IpFamily, Service};
 
 use super::world::{World, carrying, dual, ip, lb, lb_with, lb6, pool};
 

@@ -1,10 +1,10 @@
 //! What keeps, changes and loses an address (C60 to C69a).
 
+use ferrolb_api::Service;
+use ferrolb_api::config::Kind;
+use ferrolb_api::crd::IPAddressPool;
+use ferrolb_api::service::TrafficPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use metallb_api::Service;
-use metallb_api::config::Kind;
-use metallb_api::crd::IPAddressPool;
-use metallb_api::service::TrafficPolicy;
 
 use super::world::{World, carrying, labels, lb, lb_with, pinned, pool, pool_with, port};
 use crate::{Effect, Settings};

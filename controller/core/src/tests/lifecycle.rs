@@ -1,7 +1,7 @@
 //! Start, restart and order (C2 to C5, C8, C10, H41, H90, H93, H99, H100).
 
-use metallb_api::Service;
-use metallb_api::service::{FamilyPolicy, Ingress};
+use ferrolb_api::Service;
+use ferrolb_api::service::{FamilyPolicy, Ingress};
 
 use super::world::{World, carrying, dual, ip, lb, lb_with, pool};
 use crate::{Input, Notice, Settings};

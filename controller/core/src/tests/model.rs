@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use metallb_api::address::{from_number, number};
-use metallb_api::config::Pool;
-use metallb_api::crd::IPAddressPool;
-use metallb_api::service::{FamilyPolicy, TrafficPolicy};
-use metallb_api::{IpFamilies, IpFamily, Service, ServiceKey};
+use ferrolb_api::address::{from_number, number};
+use ferrolb_api::config::Pool;
+use ferrolb_api::crd::IPAddressPool;
+use ferrolb_api::service::{FamilyPolicy, TrafficPolicy};
+use ferrolb_api::{IpFamilies, IpFamily, Service, ServiceKey};
 use proptest::prelude::*;
 
 use super::world::{

@@ -1,6 +1,6 @@
 //! Explicit addresses and the pool annotation (C22 to C24, C28, C30 to C34).
 
-use metallb_api::service::FamilyPolicy;
+use ferrolb_api::service::FamilyPolicy;
 
 use super::world::{World, dual, lb, lb_with, lb6, pool, pool_with};
 

@@ -1,9 +1,9 @@
 //! Reservations and exclusions: held for whom they are for, and from all others.
 
+use ferrolb_api::Service;
+use ferrolb_api::crd::IPAddressPool;
+use ferrolb_api::service::FamilyPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use metallb_api::Service;
-use metallb_api::crd::IPAddressPool;
-use metallb_api::service::FamilyPolicy;
 use proptest::prelude::*;
 
 use super::world::{
@@ -248,7 +248,7 @@ fn c81_exclusions_are_no_capacity_and_large_ones_cost_nothing() {
     let mut world = World::new(vec![pool_with("a", &["10.0.0.0/24", "fd00::/64"], |spec| {
         spec.excluded_addresses =
             vec![exclusion(&["10.0.0.0/25", "10.0.0.200"], ""), exclusion(&["fd00::/65", "192.168.0.1"], "")];
-        let whole = |entry: &mut metallb_api::crd::ReservationSpec| entry.name = Some("big".to_owned());
+        let whole = |entry: &mut ferrolb_api::crd::ReservationSpec| entry.name = Some("big".to_owned());
         spec.reservations = vec![reservation(&["fd00::8000:0:0:0/66"], whole)];
     })]);
     assert_eq!((world.usage["a"].total_ipv4, world.usage["a"].total_ipv6), (127, i64::MAX));

@@ -1,7 +1,7 @@
 //! Sharing an address (C50 to C56).
 
-use metallb_api::Service;
-use metallb_api::service::TrafficPolicy;
+use ferrolb_api::Service;
+use ferrolb_api::service::TrafficPolicy;
 
 use super::world::{World, carrying, labels, lb_with, pool, port};
 

@@ -1,7 +1,7 @@
 //! What is said when there is no address: which pools were tried, and who has
 //! their addresses (F24).
 
-use metallb_api::service::FamilyPolicy;
+use ferrolb_api::service::FamilyPolicy;
 
 use super::world::{World, dual, exclusion, lb, lb_with, lb6, pinned, pool, pool_with, port, reservation};
 

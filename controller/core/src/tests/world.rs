@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use metallb_api::annotations::Annotations;
-use metallb_api::config::{Resources, Verdict};
-use metallb_api::crd::{
+use ferrolb_api::annotations::Annotations;
+use ferrolb_api::config::{Resources, Verdict};
+use ferrolb_api::crd::{
     ExclusionSpec, IPAddressPool, IPAddressPoolSpec, ReservationSpec, ServiceAllocationSpec,
 };
-use metallb_api::service::{FamilyPolicy, Ingress, Port, TrafficPolicy};
-use metallb_api::{Namespace, Service, ServiceKey, Time};
+use ferrolb_api::service::{FamilyPolicy, Ingress, Port, TrafficPolicy};
+use ferrolb_api::{Namespace, Service, ServiceKey, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::{Controller, Effect, EventReason, Input, Notice, PoolUsage, Settings};
 

@@ -1,7 +1,7 @@
 //! When the status is written, and what is said (C70 to C72, S1, S3, W23).
 
-use metallb_api::Service;
-use metallb_api::service::Ingress;
+use ferrolb_api::Service;
+use ferrolb_api::service::Ingress;
 
 use super::world::{World, carrying, ip, key, labels, lb, lb_with, pool};
 use crate::{Effect, Input, Notice, Settings};

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use metallb_api::{Service, ServiceKey};
+use ferrolb_api::{Service, ServiceKey};
 
 /// What is known of the Services' addresses.
 #[derive(Debug, Default)]

@@ -24,7 +24,7 @@ fn checkers() -> Checkers {
     checkers.add_node(&node(), [NODE]);
     let both = BTreeSet::from([VIP.into(), plan::ipv6(VIP).into()]);
     checkers.told(&node(), both.clone(), both);
-    let service = metallb_api::ServiceKey::new("default", "nginx");
+    let service = ferrolb_api::ServiceKey::new("default", "nginx");
     for address in [IpAddr::from(VIP), plan::ipv6(VIP).into()] {
         let (service, candidates) = (service.clone(), vec![node()]);
         checkers.noticed(
@@ -120,7 +120,7 @@ fn s6_who_announces_is_first_by_hash() {
     let mut checkers = checkers();
     // For .101, wk02 comes before wk01.
     for candidates in [vec![node(), "wk02".into()], vec!["wk02".into(), node()]] {
-        let service = metallb_api::ServiceKey::new("default", "nginx");
+        let service = ferrolb_api::ServiceKey::new("default", "nginx");
         let notice = Notice::Announced { service, address: VIP.into(), candidates };
         checkers.noticed(now(), &node(), &notice, Some(VIP.into()));
     }

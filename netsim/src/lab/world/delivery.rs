@@ -34,7 +34,7 @@ impl World {
     fn tell_checkers(&mut self, index: usize, watch: WatchId) {
         let Some(view) = self.cluster.view(watch) else { return };
         let services = view.services();
-        let addresses = services.iter().flat_map(metallb_api::Service::ingress_ips).collect();
+        let addresses = services.iter().flat_map(ferrolb_api::Service::ingress_ips).collect();
         let name = self.nodes[index].name();
         let servable = told::proxied(view, name).addresses;
         self.checkers.told(name, addresses, servable);

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use ferrolb_api::{ServiceKey, Time};
 use k8s_openapi::api::core::v1::{NodeCondition, Taint};
-use metallb_api::{ServiceKey, Time};
 
 use super::setup::{endpoints, speaker_pod};
 use super::{SetupError, Workload, World};

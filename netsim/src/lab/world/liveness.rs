@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 
 use super::World;
 use crate::lab::checkers::Violation;

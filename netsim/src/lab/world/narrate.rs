@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use controller_core::{Effect, Notice as ControllerNotice};
-use metallb_api::{NodeName, ServiceKey, Time};
+use ferrolb_api::{NodeName, ServiceKey, Time};
 use smoltcp::wire::EthernetAddress;
 use speaker_core::Notice;
 

@@ -1,6 +1,6 @@
 //! Doing what the scenario says.
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 use smoltcp::wire::EthernetAddress;
 
 use super::narrate::colons;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metallb_api::{ServiceKey, Time};
+use ferrolb_api::{ServiceKey, Time};
 use serde_json::json;
 
 use super::{Event, World};

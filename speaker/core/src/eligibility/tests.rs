@@ -4,12 +4,12 @@ use super::*;
 use crate::fixtures::{self, advertisement, on_interfaces, pool};
 use crate::interface::{Interface, InterfaceId, MacAddr};
 use crate::reach::Reach;
+use ferrolb_api::AddressRange;
+use ferrolb_api::annotations::{ALLOW_SHARED_IP, Annotations, DEPRECATED_PREFIX};
+use ferrolb_api::config::{PoolSelection, Preference};
+use ferrolb_api::node::EXCLUDE_LABEL;
+use ferrolb_api::selector::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use metallb_api::AddressRange;
-use metallb_api::annotations::{ALLOW_SHARED_IP, Annotations, DEPRECATED_PREFIX};
-use metallb_api::config::{PoolSelection, Preference};
-use metallb_api::node::EXCLUDE_LABEL;
-use metallb_api::selector::Selector;
 
 type Labels = BTreeMap<String, String>;
 

@@ -273,7 +273,7 @@ fn a_condition_that_is_pruned_is_not_written_for_ever() {
 
 #[test]
 fn a_time_that_stands_is_kept() {
-    let since = Some(metallb_api::l2_status::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+    let since = Some(ferrolb_api::l2_status::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
     let mut statuses = told(vec![L2Status { announced_since: since.clone(), ..object(SELF, None) }]);
     let changes = statuses.look_at(at(0), &web(), &ours(&[]), &seen(&["wk01"], false));
     let [(_, L2StatusChange::Write { since: written, resource_version, .. })] = changes.changes.as_slice()

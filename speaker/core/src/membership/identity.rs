@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use metallb_api::NodeName;
+use ferrolb_api::NodeName;
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::MAX_BOOT;

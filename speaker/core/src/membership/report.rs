@@ -214,7 +214,7 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
     use crate::envelope::MAX_PAYLOAD;
-    use metallb_api::NodeName;
+    use ferrolb_api::NodeName;
     use rand::{RngExt, SeedableRng};
 
     fn subnet(text: &str, prefix: u8) -> Subnet {

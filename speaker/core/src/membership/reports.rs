@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use metallb_api::{NodeName, Time};
+use ferrolb_api::{NodeName, Time};
 
 use super::report::{Edition, Report};
 use crate::reach::{Reach, Reaches};

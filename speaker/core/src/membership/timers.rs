@@ -3,8 +3,8 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
+use ferrolb_api::Time;
 use foca::Timer;
-use metallb_api::Time;
 
 use super::identity::Identity;
 

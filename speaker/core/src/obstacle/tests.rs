@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use ferrolb_api::Node;
+use ferrolb_api::selector::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use metallb_api::Node;
-use metallb_api::selector::Selector;
 
 use super::*;
 use crate::fixtures::{advertisement, config, pool, service};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use metallb_api::{IpFamily, Time};
+use ferrolb_api::{IpFamily, Time};
 
 use super::Speaker;
 use crate::announcements::Lookup;

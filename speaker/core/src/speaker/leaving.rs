@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 
 use super::Speaker;
 use crate::effect::{Effect, Notice, WithdrawReason};

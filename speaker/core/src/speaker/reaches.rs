@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 
 use super::Speaker;
 use crate::reach::{self, Reach};

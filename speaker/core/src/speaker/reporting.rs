@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::Bound;
 
-use metallb_api::l2_status::{L2StatusContent, Subject};
-use metallb_api::{L2Status, NodeName, ServiceKey, Time};
+use ferrolb_api::l2_status::{L2StatusContent, Subject};
+use ferrolb_api::{L2Status, NodeName, ServiceKey, Time};
 use sha2::{Digest, Sha256};
 
 use super::Speaker;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use metallb_api::{NodeName, ServiceKey, Time};
+use ferrolb_api::{NodeName, ServiceKey, Time};
 
 use super::{Settings, Speaker, Work};
 use crate::announcements::{Announced, InterfaceSet};

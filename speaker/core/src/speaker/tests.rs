@@ -8,10 +8,10 @@ use crate::effect::EventReason;
 use crate::fixtures;
 use crate::responder::arp::{Operation, Packet, parse};
 use crate::responder::{DropReason, is_ipv6, ndp};
-use metallb_api::config::Config;
-use metallb_api::endpoints::Endpoint;
-use metallb_api::service::{Ingress, TrafficPolicy};
-use metallb_api::{EndpointSlice, Node, Service};
+use ferrolb_api::config::Config;
+use ferrolb_api::endpoints::Endpoint;
+use ferrolb_api::service::{Ingress, TrafficPolicy};
+use ferrolb_api::{EndpointSlice, Node, Service};
 
 mod alone;
 mod conflicts;

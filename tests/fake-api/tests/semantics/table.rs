@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use ferrolb_api::crd::{IPAddressPool, L2Advertisement};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Service};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, ResourceExt as _};
-use metallb_api::crd::{IPAddressPool, L2Advertisement};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 

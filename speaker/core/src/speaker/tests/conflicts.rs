@@ -2,7 +2,7 @@
 
 use super::together::{Lan, services};
 use super::*;
-use metallb_api::node::EXCLUDE_LABEL;
+use ferrolb_api::node::EXCLUDE_LABEL;
 
 const THIEF: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x66]);
 

@@ -3,8 +3,8 @@
 use super::together::Lan;
 use super::*;
 use crate::effect::L2StatusChange;
-use metallb_api::L2Status;
-use metallb_api::l2_status::Subject;
+use ferrolb_api::L2Status;
+use ferrolb_api::l2_status::Subject;
 
 /// The objects as an API server keeps them, and the speakers that watch them.
 struct Cluster {

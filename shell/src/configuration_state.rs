@@ -1,7 +1,7 @@
 //! Keeps the `ConfigurationState` of this process as it has to be: the one
 //! writer of both binaries (A50 to A60).
 //!
-//! What it says is decided by [`metallb_api::configuration_state`]. Here it is
+//! What it says is decided by [`ferrolb_api::configuration_state`]. Here it is
 //! written, when it differs from what stands, and written again when somebody
 //! has edited or deleted the object.
 
@@ -9,13 +9,13 @@ mod subject;
 
 use std::time::Duration;
 
+use ferrolb_api::crd::ConfigurationState;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::{Api, Client};
-use metallb_api::crd::ConfigurationState;
 use prometheus::IntCounter;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -49,7 +49,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 const FIRST_WORD: Duration = Duration::from_secs(30);
 
 /// What this process has to say: `None` before the configuration is judged, and
-/// then the message of [`metallb_api::configuration_state::message`].
+/// then the message of [`ferrolb_api::configuration_state::message`].
 pub type Judgement = Option<String>;
 
 /// Writes the object and keeps it.

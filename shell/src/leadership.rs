@@ -8,8 +8,8 @@ mod writes;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ferrolb_api::Time;
 use kube::Client;
-use metallb_api::Time;
 use prometheus::{IntGaugeVec, Opts, Registry};
 use tokio::sync::watch;
 use tokio::time::sleep_until;

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
-use kube::Resource as _;
-use metallb_api::NodeName;
-use metallb_api::configuration_state;
-use metallb_api::crd::ConfigurationState;
-use metallb_api::crd::configuration_state::{
+use ferrolb_api::NodeName;
+use ferrolb_api::configuration_state;
+use ferrolb_api::crd::ConfigurationState;
+use ferrolb_api::crd::configuration_state::{
     COMPONENT_LABEL, CONFIG_VALID, CONTROLLER, ConfigurationStateStatus, NODE_LABEL, POOLS_VALID, SPEAKER,
     speaker_object,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use kube::Resource as _;
 use serde_json::{Value, json};
 
 use crate::watch::{Change, Seen};
@@ -193,7 +193,7 @@ fn read(seen: Seen<Object>) -> Object {
 
 #[cfg(test)]
 mod tests {
-    use metallb_api::crd::configuration_state::ConfigurationResult;
+    use ferrolb_api::crd::configuration_state::ConfigurationResult;
 
     use super::*;
     use crate::watch::ObjectKey;

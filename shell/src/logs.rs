@@ -68,7 +68,7 @@ impl LogLevel {
             Self::None => (LevelFilter::OFF, LevelFilter::OFF),
         };
         let crates =
-            ["controller", "controller_core", "speaker", "speaker_core", "metallb_api", "metallb_shell"];
+            ["controller", "controller_core", "speaker", "speaker_core", "ferrolb_api", "ferrolb_shell"];
         // It logs as an error what we report, once, with what follows from it.
         let client = if ours >= LevelFilter::DEBUG { others } else { LevelFilter::OFF };
         let targets = Targets::new().with_default(others).with_target("kube_client", client);

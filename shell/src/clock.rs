@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 use tokio::time::Instant;
 
 /// A monotonic clock whose origin is the moment it was made.

@@ -1,10 +1,10 @@
 //! Changes in, whole [`Resources`] out, without any I/O.
 
+use ferrolb_api::config::{Kind, Resources, Undecodable};
+use ferrolb_api::crd::{IPAddressPool, L2Advertisement};
+use ferrolb_api::{Namespace, Node};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use metallb_api::config::{Kind, Resources, Undecodable};
-use metallb_api::crd::{IPAddressPool, L2Advertisement};
-use metallb_api::{Namespace, Node};
 use serde_json::Value;
 
 use super::Statuses;
@@ -163,10 +163,10 @@ fn undecodable<V: Clone + PartialEq>(kind: Kind, table: &Table<V>) -> impl Itera
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-    use metallb_api::crd::{
+    use ferrolb_api::crd::{
         IPAddressPoolSpec, IPAddressPoolStatus, L2AdvertisementSpec, ServiceAllocationSpec,
     };
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
     use super::*;
     use crate::watch::{self, ObjectKey, Seen};

@@ -1,9 +1,9 @@
 //! The one place that every write of a tenure passes, and how many are under way.
 
+use ferrolb_api::Time;
 use http::{Method, Request};
 use kube::Client;
 use kube::client::Body;
-use metallb_api::Time;
 
 use super::Tenure;
 use crate::lease::DURATION;

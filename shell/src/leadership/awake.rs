@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metallb_api::Time;
+use ferrolb_api::Time;
 use nix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 

@@ -6,12 +6,12 @@ mod fold;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ferrolb_api::config::{Kind, Resources};
+use ferrolb_api::crd::{IPAddressPool, L2Advertisement};
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, SelectAll};
 use kube::core::DeserializeGuard;
 use kube::{Api, Client};
-use metallb_api::config::{Kind, Resources};
-use metallb_api::crd::{IPAddressPool, L2Advertisement};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -113,7 +113,7 @@ fn watches(source: &Source) -> SelectAll<Items> {
 fn namespaces(source: &Source) -> Items {
     let gate = source.readiness.gate("watch namespaces", "not listed yet");
     let api = Api::all(source.client.clone());
-    let namespaces = Watch::new(api, None, |object| metallb_api::Namespace::from(&object), gate);
+    let namespaces = Watch::new(api, None, |object| ferrolb_api::Namespace::from(&object), gate);
     namespaces.into_stream().map(Item::Namespace).boxed()
 }
 

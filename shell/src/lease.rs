@@ -11,10 +11,10 @@
 
 use std::time::Duration;
 
+use ferrolb_api::Time;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use metallb_api::Time;
 
 /// How long a Lease that does not change is respected (client-go's number).
 pub const DURATION: Duration = Duration::from_secs(15);
