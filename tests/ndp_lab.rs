@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ferrolb_api::{NodeName, Time};
-use netsim::lab::{clock, nic};
+use netsim::lab::clock;
+use netsim::lab::stations::nic_filter;
 use netsim::net::host::{Host, HostSettings};
 use netsim::net::neighbours::{NeighbourState, Sysctls};
 use netsim::net::stack::UdpHandle;
@@ -100,7 +101,7 @@ impl Node {
 
     fn handle_frame(&mut self, now: Time, frame: &[u8]) {
         if let Some(speaker) = &mut self.speaker
-            && nic::passes(frame, self.host.mac(), Some(&self.groups))
+            && nic_filter::passes(frame, self.host.mac(), Some(&self.groups))
         {
             speaker.handle(now, Input::Frame { interface: inputs::NIC, bytes: frame });
         }

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use netsim::lab::catalogue;
-use netsim::lab::manifests::Manifests;
-use netsim::lab::scenario::{Expect, Scenario};
-use netsim::lab::scenario_file;
-use netsim::lab::world::{Outcome, World};
+use netsim::lab::api::manifests::Manifests;
+use netsim::lab::run::catalogue;
+use netsim::lab::run::scenario::{Expect, Scenario};
+use netsim::lab::run::scenario_file;
+use netsim::lab::run::world::{Outcome, World};
 
 /// Seeds that every scenario is run with; the sweep has more.
 const SEEDS: std::ops::Range<u64> = 1..5;

@@ -4,9 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use netsim::lab::plan::Lan;
-use netsim::lab::scenario::Scenario;
-use netsim::lab::world::World;
+use netsim::lab::address_plan::Lan;
+use netsim::lab::run::scenario::Scenario;
+use netsim::lab::run::world::World;
 
 const NODES: u8 = 3;
 const ADDRESSES: u8 = 12;

@@ -5,9 +5,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use netsim::lab::catalogue;
-use netsim::lab::manifests::Manifests;
-use netsim::lab::world::{Outcome, World};
+use netsim::lab::api::manifests::Manifests;
+use netsim::lab::run::catalogue;
+use netsim::lab::run::world::{Outcome, World};
 
 /// Power loss of the owner, two nodes, 1 % loss on every cable.
 const OUTAGE_P50: Duration = Duration::from_millis(1900);

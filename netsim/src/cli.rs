@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::lab::catalogue;
-use crate::lab::scenario::Scenario;
-use crate::lab::scenario_file;
+use crate::lab::run::catalogue;
+use crate::lab::run::scenario::Scenario;
+use crate::lab::run::scenario_file;
 
 mod inputs;
 mod paint;

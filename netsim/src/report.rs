@@ -2,9 +2,9 @@
 //! clients' neighbour tables said, and how long nobody answered.
 
 use crate::lab::clock::millis;
-use crate::lab::scenario::Scenario;
-use crate::lab::timeline::Tone;
-use crate::lab::world::{Outcome, World};
+use crate::lab::run::scenario::Scenario;
+use crate::lab::run::timeline::Tone;
+use crate::lab::run::world::{Outcome, World};
 
 mod sequence;
 mod strips;

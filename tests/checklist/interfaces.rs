@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use netsim::lab::plan::Lan;
-use netsim::lab::world::Proto;
+use netsim::lab::address_plan::Lan;
+use netsim::lab::run::world::Proto;
 
 use crate::lab::{ECHO, Lab, ip};
 use crate::objects::{Families, Service, advertisement, pool};

@@ -5,11 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ferrolb_api::{NodeName, ServiceKey};
-use netsim::lab::objects::{Key, Kind, Object};
-use netsim::lab::order;
-use netsim::lab::plan::{self, Lan};
-use netsim::lab::scenario::{Action, Scenario};
-use netsim::lab::world::{Proto, World};
+use netsim::lab::address_plan::{self, Lan};
+use netsim::lab::api::objects::{Key, Kind, Object};
+use netsim::lab::checks::reference_election;
+use netsim::lab::run::scenario::{Action, Scenario};
+use netsim::lab::run::world::{Proto, World};
 
 use crate::objects::{Service, pool};
 
@@ -200,13 +200,13 @@ impl Drop for Lab {
 
 /// The names of the first nodes.
 pub(crate) fn node_names(count: u8) -> Vec<String> {
-    (0..count).map(plan::node_name).collect()
+    (0..count).map(address_plan::node_name).collect()
 }
 
 /// Who wins by D20's hash alone, computed apart from the code under test.
 pub(crate) fn hash_winner(nodes: &[String], address: IpAddr) -> String {
     let nodes: Vec<NodeName> = nodes.iter().map(|name| NodeName::from(name.as_str())).collect();
-    order::first(&nodes, address).expect("there are nodes").to_string()
+    reference_election::first(&nodes, address).expect("there are nodes").to_string()
 }
 
 /// Some node that is not this one.

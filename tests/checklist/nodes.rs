@@ -1,6 +1,6 @@
 //! Which node announces: conditions, labels, selectors and endpoints move an address, and give it back.
 
-use netsim::lab::objects::Kind;
+use netsim::lab::api::objects::Kind;
 
 use crate::lab::{Lab, node_names};
 use crate::objects::{Families, Service, advertisement, pool};

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use netsim::lab::objects::Kind;
-use netsim::lab::scenario::{Action, Target};
+use netsim::lab::api::objects::Kind;
+use netsim::lab::run::scenario::{Action, Target};
 
 use crate::lab::{Lab, hash_winner, ip, node_names, other_than};
 use crate::objects::{Service, advertisement, pool};

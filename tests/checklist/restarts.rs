@@ -1,7 +1,7 @@
 //! A restart of any process changes nothing (L5).
 
-use netsim::lab::plan::node_name;
-use netsim::lab::scenario::{Action, Target};
+use netsim::lab::address_plan::node_name;
+use netsim::lab::run::scenario::{Action, Target};
 
 use crate::lab::Lab;
 use crate::objects::{Service, advertisement, pool};

@@ -1,6 +1,6 @@
 //! [16] Advertisements that choose their Services.
 
-use netsim::lab::objects::Kind;
+use netsim::lab::api::objects::Kind;
 
 use crate::lab::{Lab, node_names};
 use crate::objects::{Service, advertisement, labelled_pool, pool};

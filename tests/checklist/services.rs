@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use ferrolb_api::annotations::IP_ALLOCATED_FROM_POOL;
-use netsim::lab::objects::{Kind, Object};
-use netsim::lab::plan::Lan;
-use netsim::lab::world::Proto;
+use netsim::lab::address_plan::Lan;
+use netsim::lab::api::objects::{Kind, Object};
+use netsim::lab::run::world::Proto;
 
 use crate::lab::{Lab, node_names};
 use crate::objects::{Families, Service, advertisement, pool};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netsim::lab::objects::Kind;
+use netsim::lab::api::objects::Kind;
 
 use crate::lab::{BOTH, Lab};
 use crate::objects::{Families, Service, advertisement, pool};

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::lab::manifests::Manifests;
-use crate::lab::objects::{Kind, Object};
+use crate::lab::api::manifests::Manifests;
+use crate::lab::api::objects::{Kind, Object};
 
 /// Where the manifests are if nobody says otherwise, from the workspace's root.
 const DEFAULT_MANIFESTS: &str = "manifests/overlays/talos";

@@ -2,7 +2,7 @@
 
 use anstyle::{AnsiColor, Color, Style};
 
-use crate::lab::timeline::{Entry, Tone};
+use crate::lab::run::timeline::{Entry, Tone};
 
 /// Stations keep their colour: whom a line is about is seen before it is read.
 fn station(who: &str) -> Style {

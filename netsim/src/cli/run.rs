@@ -11,13 +11,13 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Format, RunArgs, inputs, paint};
-use crate::lab::catalogue;
+use crate::lab::api::manifests::Manifests;
+use crate::lab::checks::outage::Outage;
 use crate::lab::clock::millis;
-use crate::lab::manifests::Manifests;
-use crate::lab::outage::Outage;
-use crate::lab::scenario::Scenario;
-use crate::lab::timeline::Entry;
-use crate::lab::world::{Outcome, World};
+use crate::lab::run::catalogue;
+use crate::lab::run::scenario::Scenario;
+use crate::lab::run::timeline::Entry;
+use crate::lab::run::world::{Outcome, World};
 use crate::report;
 
 /// Runs one scenario. Returns whether every rule was kept.

@@ -8,9 +8,9 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::{Format, SweepArgs, inputs, paint, run};
-use crate::lab::catalogue;
 use crate::lab::clock::millis;
-use crate::lab::world::{Outcome, World};
+use crate::lab::run::catalogue;
+use crate::lab::run::world::{Outcome, World};
 
 /// Failing seeds that are shown in full; all are counted.
 const SHOWN: usize = 20;

@@ -9,8 +9,8 @@ use ferrolb_api::Time;
 
 use super::{class, escape};
 use crate::lab::clock::millis;
-use crate::lab::timeline::{Message, Tone};
-use crate::lab::world::{Outcome, World};
+use crate::lab::run::timeline::{Message, Tone};
+use crate::lab::run::world::{Outcome, World};
 
 /// The drawing's width and where its lifelines are.
 const WIDTH: f64 = 1120.0;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use ferrolb_api::Time;
 
 use super::{escape, node_class};
+use crate::lab::checks::outage::IN_FLIGHT;
 use crate::lab::clock::millis;
-use crate::lab::outage::IN_FLIGHT;
-use crate::lab::world::{Outcome, World};
+use crate::lab::run::world::{Outcome, World};
 
 /// The drawing's width, and where its bars begin and end.
 const WIDTH: f64 = 1120.0;

@@ -1,0 +1,260 @@
+//! A world in somebody's hands: what he does to it, step by step, and what he
+//! asks it. A scenario is written beforehand; here the next step may depend on
+//! what was seen.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ferrolb_api::{ServiceKey, Time};
+use k8s_openapi::api::core::v1::{NodeCondition, Taint};
+
+use super::setup::{endpoints, speaker_pod};
+use super::{SetupError, Workload, World};
+use crate::lab::address_plan::Lan;
+use crate::lab::api::manifests::{ManifestError, Manifests};
+use crate::lab::api::objects::{Key, Kind, Object};
+use crate::lab::api::server::Cluster;
+use crate::lab::api::view;
+use crate::lab::checks::safety::Violation;
+use crate::lab::clock;
+use crate::lab::run::scenario::{Action, Scenario, Target};
+use crate::lab::stations::node::Node;
+use crate::lab::stations::probe_host::Tester;
+
+/// How long one waits for whoever has an address to say so.
+const CLAIMS: Duration = Duration::from_millis(500);
+/// How long one waits for an answer; a kernel asks three times for an address,
+/// once a second, before it gives up.
+const ANSWER: Duration = Duration::from_secs(4);
+
+/// How a Service is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proto {
+    /// One datagram, answered by one.
+    Udp,
+    /// A page.
+    Tcp,
+}
+
+/// An answer of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The node that gave it, as it says itself.
+    pub node: String,
+    /// The NIC that the asking kernel had the address at.
+    pub via: String,
+}
+
+/// A Kubernetes Event on a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// When.
+    pub at: Time,
+    /// The node or `controller`.
+    pub from: String,
+    /// On which Service.
+    pub service: ServiceKey,
+    /// Its reason.
+    pub reason: String,
+    /// Its text.
+    pub message: String,
+}
+
+impl Told {
+    pub(super) fn new(at: Time, from: &str, service: &ServiceKey, reason: &str, message: &str) -> Self {
+        let (from, reason, message) = (from.to_owned(), reason.to_owned(), message.to_owned());
+        Self { at, from, service: service.clone(), reason, message }
+    }
+}
+
+impl World {
+    /// The nodes of a scenario, a controller, a tester on every LAN, and no
+    /// object but the Nodes and their speakers' Pods. Steps of the scenario are
+    /// done at their times; whatever else comes is up to the caller.
+    ///
+    /// # Errors
+    /// [`SetupError`] if the scenario is not valid.
+    pub fn steered(scenario: &Scenario, seed: u64) -> Result<Self, SetupError> {
+        let lans = if scenario.has_second_lan { &Lan::ALL[..] } else { &[Lan::First] };
+        Self::lay_out(scenario, Workload::bare(scenario.nodes), seed, lans, true)
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, duration: Duration) {
+        self.end = self.now + duration;
+        while self.do_next() {}
+        self.now = self.end;
+    }
+
+    /// Does something now.
+    pub fn act(&mut self, action: Action) {
+        self.checkers.cause(self.now);
+        self.perform(action);
+    }
+
+    /// `kubectl apply -f`: every object of a text. A Service without an
+    /// EndpointSlice gets one with an endpoint on every node.
+    ///
+    /// # Errors
+    /// The first fault of the text; then nothing is applied.
+    pub fn apply_text(&mut self, text: &str) -> Result<(), ManifestError> {
+        let manifests = Manifests::parse("applied.yaml".as_ref(), text)?;
+        self.act(Action::Apply(manifests.objects));
+        Ok(())
+    }
+
+    /// `kubectl edit`: changes one object. Nothing happens if it is not there.
+    pub fn edit(&mut self, key: &Key, change: impl FnOnce(&mut Object)) {
+        let Some(mut object) = self.cluster.store().get(key).cloned() else { return };
+        change(&mut object);
+        self.checkers.cause(self.now);
+        self.apply(object);
+    }
+
+    /// `kubectl delete`.
+    pub fn delete(&mut self, kind: Kind, namespace: &str, name: &str) {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        self.act(Action::Delete(Key { kind, namespace, name }));
+    }
+
+    /// Gives a Service ready endpoints on these nodes and nowhere else.
+    pub fn set_endpoints(&mut self, service: &ServiceKey, nodes: &[&str]) {
+        self.checkers.cause(self.now);
+        let slice = endpoints(service, nodes.iter().map(|node| (*node).to_owned()));
+        self.cluster.apply(self.now, slice);
+    }
+
+    /// `kubectl label node`; no value takes the label away.
+    pub fn label_node(&mut self, node: &str, label: &str, value: Option<&str>) {
+        self.edit(&node_key(node), |object| {
+            let labels = object.metadata_mut().labels.get_or_insert_default();
+            match value {
+                Some(value) => labels.insert(label.to_owned(), value.to_owned()),
+                None => labels.remove(label),
+            };
+        });
+    }
+
+    /// Sets a Node's condition `NetworkUnavailable` (D11).
+    pub fn set_network_unavailable(&mut self, node: &str, is_unavailable: bool) {
+        self.edit(&node_key(node), |object| {
+            let Object::Node(node) = object else { return };
+            let node = std::sync::Arc::make_mut(node);
+            let conditions = node.status.get_or_insert_default().conditions.get_or_insert_default();
+            conditions.retain(|condition| condition.type_ != "NetworkUnavailable");
+            conditions.push(NodeCondition {
+                type_: "NetworkUnavailable".to_owned(),
+                status: if is_unavailable { "True" } else { "False" }.to_owned(),
+                ..Default::default()
+            });
+        });
+    }
+
+    /// A taint that the speakers do not tolerate, and what follows: the Pod is
+    /// evicted with SIGTERM, and none is made until the taint is taken away.
+    pub fn taint(&mut self, node: &str, is_tainted: bool) {
+        self.edit(&node_key(node), |object| {
+            let Object::Node(node) = object else { return };
+            let spec = std::sync::Arc::make_mut(node).spec.get_or_insert_default();
+            let (key, effect) = ("keep-off".to_owned(), "NoExecute".to_owned());
+            spec.taints = is_tainted.then(|| vec![Taint { key, effect, ..Default::default() }]);
+        });
+        let Some(index) = self.index_of(node) else { return };
+        let target = Target::Node(node.to_owned());
+        let pod = speaker_pod(u8::try_from(index).unwrap_or(u8::MAX));
+        if is_tainted {
+            self.act(Action::Delete(pod.key()));
+            self.act(Action::Stop(target));
+        } else {
+            self.cluster.apply(self.now, pod);
+            self.act(Action::Start(target));
+        }
+    }
+
+    /// The carrier of a node's NIC on a LAN goes, and the node notices, or is back.
+    pub fn set_link(&mut self, node: &str, lan: Lan, has_carrier: bool) {
+        let Some(index) = self.index_of(node) else { return };
+        let Some(nic) = Lan::ALL.iter().position(|one| *one == lan) else { return };
+        let Some(port) = self.node_ports[index].get(nic).copied() else { return };
+        self.checkers.cause(self.now);
+        self.switch.set_port_up(clock::instant(self.now), port, has_carrier);
+        self.nodes[index].set_carrier(self.now, nic, has_carrier);
+        self.collect_node(index);
+    }
+
+    /// Who answers a question for `address` on a LAN, by ARP or neighbour
+    /// discovery: the names of the NICs whose hardware addresses were given,
+    /// each once. `wk01` is its `eth0`; `wk01/eth1` is its second one.
+    pub fn who_has(&mut self, lan: Lan, address: IpAddr) -> Vec<String> {
+        let Some(index) = self.tester_on(lan) else { return Vec::new() };
+        self.testers[index].ask_who_has(address);
+        self.collect_tester(index);
+        self.run_for(CLAIMS);
+        let claims: BTreeSet<_> = self.testers[index].claims().iter().copied().collect();
+        let named = claims.iter().filter(|claim| claim.address == address).map(|claim| {
+            let name = self.station_of(claim.mac).unwrap_or_else(|| claim.mac.to_string());
+            if claim.source == claim.mac { name } else { format!("{name}, says {}", claim.source) }
+        });
+        named.collect()
+    }
+
+    /// Asks a Service once, from a kernel that knows no neighbour.
+    pub fn ask(&mut self, lan: Lan, to: SocketAddr, how: Proto) -> Option<Reply> {
+        let index = self.tester_on(lan)?;
+        match how {
+            Proto::Udp => self.testers[index].ask(self.now, to),
+            Proto::Tcp => self.testers[index].fetch(self.now, to),
+        }
+        self.collect_tester(index);
+        let answer = |tester: &Tester| match how {
+            Proto::Udp => tester.answer().map(str::to_owned),
+            Proto::Tcp => tester.page().flatten()?.strip_prefix("hello from ").map(str::to_owned),
+        };
+        self.end = self.now + ANSWER;
+        while answer(&self.testers[index]).is_none() && self.do_next() {}
+        let tester = &self.testers[index];
+        let via = tester.neighbour(to.ip()).and_then(|mac| self.station_of(mac)).unwrap_or_default();
+        Some(Reply { node: answer(tester)?, via })
+    }
+
+    fn tester_on(&self, lan: Lan) -> Option<usize> {
+        self.testers.iter().position(|tester| tester.lan() == lan)
+    }
+
+    /// The addresses in a Service's status, in order.
+    #[must_use]
+    pub fn addresses_of(&self, service: &ServiceKey) -> Vec<IpAddr> {
+        let (namespace, name) = (service.namespace().to_owned(), service.name().to_owned());
+        let object = self.cluster.store().get(&Key { kind: Kind::Service, namespace, name });
+        object.and_then(view::service).iter().flat_map(|service| service.ingress_ips()).collect()
+    }
+
+    /// The API server.
+    #[must_use]
+    pub const fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// A node.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(self.index_of(name)?)
+    }
+
+    /// Every Kubernetes Event so far.
+    #[must_use]
+    pub fn events(&self) -> &[Told] {
+        &self.events
+    }
+
+    /// What the checkers have found so far.
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        self.checkers.violations()
+    }
+}
+
+fn node_key(name: &str) -> Key {
+    Key { kind: Kind::Node, namespace: String::new(), name: name.to_owned() }
+}

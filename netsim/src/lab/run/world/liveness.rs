@@ -1,0 +1,222 @@
+//! The end of a run: what must be well again (L1, L2, L4), what the scenario
+//! demands, and what was measured.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ferrolb_api::Time;
+
+use super::World;
+use crate::lab::checks::outage::{self, IN_FLIGHT, Outage};
+use crate::lab::checks::safety::Violation;
+use crate::lab::clock::millis;
+use crate::lab::run::fingerprint::Fingerprint;
+use crate::lab::run::timeline::Tone;
+use crate::lab::stations::client::{Client, points_to};
+
+/// How far back the last answer of a client that is served may lie, and how
+/// many questions in a row may get lost on a lossy cable.
+const SERVED_WITHIN: Duration = Duration::from_secs(1);
+const LOST_IN_A_ROW: u32 = 8;
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The seed.
+    pub seed: u64,
+    /// What the first client went through, from the first step on.
+    pub outage: Outage,
+    /// Who answered before the longest gap; who owned, if there was none.
+    pub owner_before: Option<String>,
+    /// Who answered after it.
+    pub owner_after: Option<String>,
+    /// How often the first address changed its owner.
+    pub moves: u32,
+    /// What was broken.
+    pub violations: Vec<Violation>,
+    /// The hash of everything that was delivered.
+    pub fingerprint: Fingerprint,
+    /// Virtual time that passed.
+    pub lasted: Duration,
+    /// Things that were done.
+    pub steps: u64,
+}
+
+impl World {
+    /// What came of the run; complete once [`World::step`] has returned `false`.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let outage = self.outage();
+        let name = |index: usize| self.nodes[index].name().to_string();
+        let client = &self.clients[0];
+        let answerer = |at: Option<Time>| {
+            let ask = client.asks().iter().find(|ask| at.is_some() && ask.answered == at)?;
+            client.answerers().get(usize::from(ask.by)).cloned()
+        };
+        let fault = self.first_fault.unwrap_or(self.now);
+        let before = self.owners.iter().rev().find(|(at, _)| *at <= fault).map(|(_, index)| name(*index));
+        Outcome {
+            scenario: self.scenario.name.clone(),
+            seed: self.seed.number(),
+            owner_before: answerer(outage.last_before).or(before),
+            owner_after: answerer(outage.first_after)
+                .or_else(|| self.owners.last().map(|(_, index)| name(*index))),
+            outage,
+            moves: self.moves(),
+            violations: self.checkers.violations().to_vec(),
+            fingerprint: self.fingerprint,
+            lasted: self.now - Time::ZERO,
+            steps: self.steps,
+        }
+    }
+
+    fn outage(&self) -> Outage {
+        outage::measure(self.clients[0].asks(), self.first_fault.unwrap_or(self.now), self.now)
+    }
+
+    fn moves(&self) -> u32 {
+        u32::try_from(self.owners.len().saturating_sub(1)).unwrap_or(u32::MAX)
+    }
+
+    /// Judges the end of the run.
+    pub(super) fn finish(&mut self) {
+        self.narrate_answers();
+        self.check_owners();
+        self.check_clients();
+        self.check_expectations();
+        for violation in self.checkers.violations().to_vec() {
+            self.log("checkers", Tone::Bad, violation.to_string());
+        }
+    }
+
+    /// L1 and L4: every address with a candidate has exactly one owner.
+    fn check_owners(&mut self) {
+        let core: BTreeSet<usize> = (0..self.nodes.len()).filter(|index| self.is_in_core(*index)).collect();
+        if core.is_empty() {
+            return;
+        }
+        if self.address.is_none() {
+            self.checkers.report("L1", self.now, "the first Service never got an address".to_owned());
+        }
+        for address in self.cluster.assigned() {
+            let owners: Vec<String> = self
+                .checkers
+                .owners(address)
+                .filter(|name| self.index_of(name.as_str()).is_some_and(|index| core.contains(&index)))
+                .map(ToString::to_string)
+                .collect();
+            match owners.as_slice() {
+                [_] => {}
+                [] => self.checkers.report("L1", self.now, format!("nobody announces {address}")),
+                _ => {
+                    let seen = format!("{} all announce {address}", owners.join(" and "));
+                    self.checkers.report("L4", self.now, seen);
+                }
+            }
+        }
+    }
+
+    /// L2 and L4: every client is served, and its table says by the owner.
+    fn check_clients(&mut self) {
+        let Some(address) = self.address else { return };
+        let Some(owner) = self.owner() else { return };
+        let (name, mac) = (self.nodes[owner].name().to_string(), self.nodes[owner].mac());
+        let mut found = Vec::new();
+        for client in &self.clients {
+            if client.asks().is_empty() {
+                continue;
+            }
+            match last_answer(client) {
+                Some((at, by)) if self.now - at <= self.patience(client) => {
+                    if by != name {
+                        found.push(("L2", format!("{} is answered by {by}, not by {name}", client.name())));
+                    }
+                }
+                last => {
+                    let last = last.map_or_else(|| "never".to_owned(), |(at, _)| format!("last at {at}"));
+                    found.push(("L2", format!("{} is not served ({last})", client.name())));
+                }
+            }
+            if let Some(entry) = client.neighbour(address)
+                && entry.state.is_valid()
+                && !points_to(&entry, mac)
+            {
+                let whose = entry.mac.and_then(|mac| self.station_of(mac)).unwrap_or_default();
+                found.push((
+                    "L4",
+                    format!("{}'s table has {address} at {whose}, not at {name}", client.name()),
+                ));
+            }
+        }
+        for (rule, seen) in found {
+            self.checkers.report(rule, self.now, seen);
+        }
+    }
+
+    fn patience(&self, client: &Client) -> Duration {
+        let asks = client.asks();
+        let pace = match asks {
+            [.., one, other] => other.sent - one.sent,
+            _ => self.scenario.ask_every,
+        };
+        SERVED_WITHIN.max(pace * LOST_IN_A_ROW) + IN_FLIGHT
+    }
+
+    /// What the scenario demands beside the invariants.
+    fn check_expectations(&mut self) {
+        let (expect, outage, moves) = (self.scenario.expect, self.outage(), self.moves());
+        let now = self.now;
+        if let Some(most) = expect.outage_at_most
+            && outage.duration > most
+        {
+            let (was, most) = (millis(outage.duration), millis(most));
+            self.checkers.report(
+                "L1",
+                now,
+                format!("the client went {was} ms without an answer, more than {most}"),
+            );
+        }
+        if let Some(most) = expect.lost_at_most
+            && outage.lost > most
+        {
+            let seen = format!("{} answers of {} were lost, more than {most}", outage.lost, outage.asked);
+            self.checkers.report("L1", now, seen);
+        }
+        if let Some(most) = expect.moves_at_most
+            && moves > most
+        {
+            let owners: Vec<String> = self
+                .owners
+                .iter()
+                .map(|(at, index)| format!("{} at {at}", self.nodes[*index].name()))
+                .collect();
+            let seen =
+                format!("the first address had the owners {}: more than {most} moves", owners.join(", "));
+            self.checkers.report("L7", now, seen);
+        }
+        if let Some(least) = expect.moves_at_least
+            && moves < least
+        {
+            self.checkers.report(
+                "L1",
+                now,
+                format!("the first address moved {moves} times, fewer than {least}"),
+            );
+        }
+    }
+
+    /// How many addresses any Service holds.
+    #[must_use]
+    pub fn assigned(&self) -> BTreeSet<IpAddr> {
+        self.cluster.assigned()
+    }
+}
+
+fn last_answer(client: &Client) -> Option<(Time, String)> {
+    let ask = client.asks().iter().rev().find(|ask| ask.answered.is_some())?;
+    let by = client.answerers().get(usize::from(ask.by)).cloned().unwrap_or_default();
+    Some((ask.answered?, by))
+}

@@ -1,0 +1,197 @@
+//! A controller process: the very core that ships, and the part of its shell
+//! that turns watches into inputs and effects into writes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use controller_core::{Controller, Effect, EventReason, Input, Notice, Settings};
+use ferrolb_api::config::{self, Config};
+use ferrolb_api::{ServiceKey, Time};
+
+use crate::lab::api::objects::Kind;
+use crate::lab::api::server::{Cluster, WatchId, Written};
+use crate::lab::api::store::Refusal;
+use crate::lab::api::view;
+use crate::lab::api::watch::Update;
+use crate::lab::random::Stream;
+
+/// What a controller watches.
+pub const KINDS: &[Kind] = &[Kind::Namespace, Kind::IPAddressPool, Kind::L2Advertisement, Kind::Service];
+/// What [`Input::Resources`] is made of: nothing is told before all are listed.
+const RESOURCES: &[Kind] = &[Kind::Namespace, Kind::IPAddressPool, Kind::L2Advertisement];
+/// How long a write takes to reach the API server.
+const WRITE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(4));
+/// Back-off of a failed write: doubles from the first to the last.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// Something that a controller did, for timeline and checkers.
+#[derive(Clone, Debug)]
+pub enum Deed {
+    /// It said something.
+    Notice(Notice),
+    /// It made a Kubernetes Event.
+    Event {
+        /// On which Service.
+        service: ServiceKey,
+        /// Its reason.
+        reason: EventReason,
+        /// Its text.
+        message: String,
+    },
+    /// It wrote, and this became of it.
+    Wrote {
+        /// The write.
+        effect: Effect,
+        /// The outcome.
+        written: Written,
+    },
+}
+
+/// One controller process.
+#[derive(Debug)]
+pub struct ControllerProcess {
+    controller: Controller,
+    watch: WatchId,
+    pending: BTreeMap<String, Pending>,
+    random: Stream,
+    /// The configuration that follows from what it was told, judged apart from
+    /// the core (S2).
+    observed: Config,
+    deeds: Vec<Deed>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    due: Time,
+    attempts: u32,
+    effect: Effect,
+}
+
+impl ControllerProcess {
+    /// Starts a controller.
+    pub fn start(now: Time, cluster: &mut Cluster, random: Stream) -> Self {
+        Self {
+            controller: Controller::new(Settings::default()),
+            watch: cluster.open_watch(now, "controller", KINDS),
+            pending: BTreeMap::new(),
+            random,
+            observed: Config::default(),
+            deeds: Vec::new(),
+        }
+    }
+
+    /// Its watch client.
+    #[must_use]
+    pub const fn watch(&self) -> WatchId {
+        self.watch
+    }
+
+    /// The configuration that it must have in force.
+    #[must_use]
+    pub const fn observed(&self) -> &Config {
+        &self.observed
+    }
+
+    /// Whether it has nothing left to write.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// When [`Self::poll`] has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let write = self.pending.values().map(|pending| pending.due).min();
+        [write, self.controller.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Takes news from its watch.
+    pub fn handle(&mut self, now: Time, cluster: &Cluster, update: &Update) {
+        let Some(view) = cluster.view(self.watch) else { return };
+        let kind = match update {
+            Update::Listed(kind) => *kind,
+            Update::Changed(key) | Update::Gone(key) => key.kind,
+        };
+        let input = if RESOURCES.contains(&kind) {
+            if !view.has_listed(RESOURCES) {
+                return;
+            }
+            let resources = view.resources();
+            self.observed = config::check(&resources, &self.observed).config;
+            Input::Resources(resources)
+        } else {
+            match update {
+                Update::Listed(_) => Input::Services(view.services()),
+                Update::Changed(key) => {
+                    let Some(service) = view.get(key).and_then(view::service) else { return };
+                    Input::Service(Box::new(service))
+                }
+                Update::Gone(key) => {
+                    Input::ServiceGone(ServiceKey::new(key.namespace.clone(), key.name.clone()))
+                }
+            }
+        };
+        self.controller.handle(now, input);
+        self.drain(now);
+    }
+
+    /// Lets its timers fire and its writes that are due reach the API server.
+    pub fn poll(&mut self, now: Time, cluster: &mut Cluster) {
+        if self.controller.poll_timeout().is_some_and(|due| due <= now) {
+            self.controller.handle(now, Input::Timeout);
+            self.drain(now);
+        }
+        let due: Vec<String> =
+            self.pending.iter().filter(|(_, p)| p.due <= now).map(|(key, _)| key.clone()).collect();
+        for key in due {
+            let Some(mut pending) = self.pending.remove(&key) else { continue };
+            let written = cluster.write(now, &pending.effect);
+            let retry = match written {
+                Written::Changed | Written::Unchanged => false,
+                // A newer view of the Service is on its way; other writes carry no version.
+                Written::Refused(Refusal::Conflict | Refusal::NotFound) => false,
+                Written::AnswerLost | Written::Unreachable => true,
+            };
+            if retry {
+                let backoff = RETRY.0.saturating_mul(1 << pending.attempts.min(10)).min(RETRY.1);
+                pending.attempts += 1;
+                pending.due = now + backoff + self.random.between(Duration::ZERO, backoff / 10);
+                self.deeds.push(Deed::Wrote { effect: pending.effect.clone(), written });
+                self.pending.insert(key, pending);
+            } else {
+                self.deeds.push(Deed::Wrote { effect: pending.effect, written });
+            }
+        }
+    }
+
+    /// What it did since the last call.
+    pub fn take_deeds(&mut self) -> Vec<Deed> {
+        std::mem::take(&mut self.deeds)
+    }
+
+    fn drain(&mut self, now: Time) {
+        while let Some(effect) = self.controller.poll_effect() {
+            let key = match &effect {
+                Effect::Notice(notice) => {
+                    self.deeds.push(Deed::Notice(notice.clone()));
+                    continue;
+                }
+                Effect::Event { service, reason, message, .. } => {
+                    let (service, reason, message) = (service.clone(), *reason, message.clone());
+                    self.deeds.push(Deed::Event { service, reason, message });
+                    continue;
+                }
+                Effect::ForgetPool(pool) => {
+                    self.pending.remove(&format!("usage/{pool}"));
+                    continue;
+                }
+                Effect::WriteService { service, .. } => format!("service/{service}"),
+                Effect::WriteVerdict(verdict) => format!("verdict/{:?}/{}", verdict.kind, verdict.name),
+                Effect::WritePoolUsage(usage) => format!("usage/{}", usage.pool),
+            };
+            // Keyed effects: the latest wins.
+            let due = now + self.random.between(WRITE.0, WRITE.1);
+            self.pending.insert(key, Pending { due, attempts: 0, effect });
+        }
+    }
+}
