@@ -14,7 +14,7 @@ use crate::setup::{NS, OWN, Running, address, assert_right, cluster, cluster_wit
 use crate::support::{account, fake, rbac_mismatch, service};
 
 #[tokio::test(start_paused = true)]
-async fn every_request_is_granted_and_every_grant_is_needed() {
+async fn the_controllers_requests_are_granted_and_each_grant_is_needed() {
     let api = cluster(2);
     let _running = Running::start_elected(&api);
     seconds(5).await;

@@ -15,7 +15,7 @@ use crate::setup::{
 use crate::support::service;
 
 #[tokio::test(start_paused = true)]
-async fn f26_an_api_server_that_is_gone_for_longer_than_the_lease() {
+async fn x26_an_api_server_that_is_gone_for_longer_than_the_lease() {
     for (replicas, away) in [(1, 12), (1, 60), (2, 12), (2, 60), (2, 3_600)] {
         let context = format!("{replicas} replicas, away for {away} s");
         let api = cluster(3);
@@ -95,7 +95,7 @@ async fn befall(api: &FakeApi, replicas: &mut [Option<Replica>; 2], step: u64, s
 }
 
 #[tokio::test(start_paused = true)]
-async fn f26_random_faults_deaths_and_pauses_give_no_address_twice() {
+async fn x26_random_faults_deaths_and_pauses_give_no_address_twice() {
     for seed in 0..12 {
         let api = cluster(4);
         // The first list after the Lease was got is never an older one (S5 of the

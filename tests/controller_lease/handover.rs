@@ -21,7 +21,7 @@ use crate::setup::{
 use crate::support::service;
 
 #[tokio::test(start_paused = true)]
-async fn f26_a_leader_that_dies_between_two_writes_is_followed() {
+async fn x26_a_leader_that_dies_between_two_writes_is_followed() {
     for written in [0, 1, 7, 19] {
         let api = cluster(20);
         let to_status = || Match::any().user(A).resource("services").subresource("status");
@@ -47,7 +47,7 @@ async fn f26_a_leader_that_dies_between_two_writes_is_followed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f26_a_leader_that_was_stopped_writes_nothing_when_it_goes_on() {
+async fn x26_a_leader_that_was_stopped_writes_nothing_when_it_goes_on() {
     for pause in [16, 60, 3_600] {
         let api = cluster(3);
         let (a, b) = a_and_b(&api).await;
@@ -81,7 +81,7 @@ async fn f26_a_leader_that_was_stopped_writes_nothing_when_it_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f26_no_write_leaves_the_process_once_the_lease_has_run_out() {
+async fn x26_no_write_leaves_the_process_once_the_lease_has_run_out() {
     let api = cluster(1);
     let gate = Readiness::default().gate("leader election", "");
     let (mut leadership, candidate) =
@@ -117,7 +117,7 @@ async fn f26_no_write_leaves_the_process_once_the_lease_has_run_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f26_at_sigterm_the_other_takes_over_within_seconds() {
+async fn x26_at_sigterm_the_other_takes_over_within_seconds() {
     let api = cluster(5);
     let (a, b) = a_and_b(&api).await;
     // What is asked for while it ends is done, by one of the two.
@@ -139,7 +139,7 @@ async fn f26_at_sigterm_the_other_takes_over_within_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f26_a_lease_is_not_let_go_of_while_a_write_may_still_come_true() {
+async fn x26_a_lease_is_not_let_go_of_while_a_write_may_still_come_true() {
     let gave_up = Refusal::new(504, "Timeout", "request did not complete within the requested timeout");
     for fault in [Fault::Hang, Fault::Refuse(gave_up)] {
         let api = cluster(5);

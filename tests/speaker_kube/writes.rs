@@ -15,7 +15,7 @@ use crate::setup::{SETTLED, Shell, cluster};
 use crate::support::{account, rbac_mismatch};
 
 #[tokio::test(start_paused = true)]
-async fn every_request_is_granted_and_every_grant_is_needed() {
+async fn the_speakers_requests_are_granted_and_each_grant_is_needed() {
     let api = cluster();
     let mut shell = Shell::start(&api);
     shell.run(Duration::from_secs(1)).await;

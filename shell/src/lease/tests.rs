@@ -104,7 +104,7 @@ fn held_by(holder: Option<&str>, renewals: i64) -> LeaseSpec {
 }
 
 #[test]
-fn f26_what_is_free_is_taken_at_once_and_what_is_held_is_not() {
+fn x26_what_is_free_is_taken_at_once_and_what_is_held_is_not() {
     for (stored, leads) in [
         (None, true),
         (Some(held_by(None, 1)), true),
@@ -127,7 +127,7 @@ fn f26_what_is_free_is_taken_at_once_and_what_is_held_is_not() {
 }
 
 #[test]
-fn f26_a_lease_that_does_not_change_is_taken_after_its_duration_on_the_own_clock() {
+fn x26_a_lease_that_does_not_change_is_taken_after_its_duration_on_the_own_clock() {
     for (seconds, respected) in [(15, 15), (60, 60), (1, 15), (i32::MAX, 3_600)] {
         let mut table = Table::new(None);
         // Dates of long ago, as from a machine whose clock is wrong: no matter.
@@ -144,7 +144,7 @@ fn f26_a_lease_that_does_not_change_is_taken_after_its_duration_on_the_own_clock
 }
 
 #[test]
-fn f26_a_lease_that_is_renewed_is_never_taken() {
+fn x26_a_lease_that_is_renewed_is_never_taken() {
     let mut table = Table::new(Some(OTHER));
     for second in 0..600 {
         if second % 14 == 0 {
@@ -164,7 +164,7 @@ fn f26_a_lease_that_is_renewed_is_never_taken() {
 }
 
 #[test]
-fn f26_leading_ends_ten_seconds_after_the_last_confirmed_renewal_was_sent() {
+fn x26_leading_ends_ten_seconds_after_the_last_confirmed_renewal_was_sent() {
     for server in [Server::Refuses, Server::LosesTheReply] {
         let mut table = Table::new(None);
         table.run(Server::Answers);
@@ -199,7 +199,7 @@ fn an_answer_that_comes_too_late_gives_nothing() {
 }
 
 #[test]
-fn f26_clock_jumps() {
+fn x26_clock_jumps() {
     // (jump of the own clock in seconds, whether another took the Lease meanwhile)
     for (jump, taken, leads_before_a_request, leads_after) in [
         (1, false, true, true),
@@ -233,7 +233,7 @@ fn f26_clock_jumps() {
 }
 
 #[test]
-fn f26_of_two_who_take_it_one_is_refused_and_stands_by() {
+fn x26_of_two_who_take_it_one_is_refused_and_stands_by() {
     let mut table = Table::new(Some(OTHER));
     table.run(Server::Answers);
     table.at(16);
@@ -252,7 +252,7 @@ fn f26_of_two_who_take_it_one_is_refused_and_stands_by() {
 }
 
 #[test]
-fn f26_a_deleted_lease_is_made_again_by_its_holder_and_left_alone_by_others() {
+fn x26_a_deleted_lease_is_made_again_by_its_holder_and_left_alone_by_others() {
     let mut leader = Table::new(None);
     leader.run(Server::Answers);
     leader.stored = None;

@@ -237,7 +237,7 @@ fn d76_nothing_is_left_after_withdrawal() {
 }
 
 #[test]
-fn f17_a_defence_is_one_a1_each_second() {
+fn x17_a_defence_is_one_a1_each_second() {
     let mut rig = Rig::new(&[(ETH0, MAC0)]);
     rig.jobs.defend(at(0), vip(1), ETH0, THIEF);
     assert_eq!(rig.jobs.poll_timeout(), None, "nothing to defend");

@@ -241,7 +241,7 @@ fn t1_options() {
 }
 
 #[test]
-fn f17_claims() {
+fn x17_claims() {
     let to_all = to_all_from_another();
     for (what, message, expected) in [
         ("advertisement", to_all, Some((VIP, OTHER))),

@@ -114,7 +114,7 @@ fn w39_duplicate_detection_is_refused_within_bounds() {
 }
 
 #[test]
-fn f17_a_foreign_advertisement_is_a_conflict_and_is_answered_once_a_second() {
+fn x17_a_foreign_advertisement_is_a_conflict_and_is_answered_once_a_second() {
     let mut speaker = single(&[service("web", &[vip6(1).into()])]);
     run(&mut speaker, at(9_000));
     let claim = Message::unsolicited(vip6(1), FOREIGN);
