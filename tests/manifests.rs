@@ -194,13 +194,14 @@ fn the_reservations_of_talos() {
         let config = config::check(&resources, &Config::default()).config;
         let pool = &config.pools["first-pool"];
         assert!(pool.contains([172, 16, 16, first].into()), "it is the pool that is meant");
-        let withheld_from = |host: u8, service| pool.withheld([172, 16, 16, host].into(), service).is_some();
+        let unavailable_for =
+            |host: u8, service| pool.unavailable([172, 16, 16, host].into(), service).is_some();
         for (host, free_for) in [(101, &traefik), (102, &web)] {
             for other in [&traefik, &web, &api, &nginx] {
-                assert_eq!(withheld_from(host, other), other.key != free_for.key, ".{host} {}", other.key);
+                assert_eq!(unavailable_for(host, other), other.key != free_for.key, ".{host} {}", other.key);
             }
         }
-        assert!(!withheld_from(103, &nginx));
+        assert!(!unavailable_for(103, &nginx));
         assert_eq!(config.pool_of(&[[172, 16, 16, 100].into()]), None, "the API server's address");
     }
 }

@@ -13,12 +13,12 @@ use crate::service::Service;
 
 mod check;
 pub mod reason;
+mod reservations;
 mod resources;
-mod set_aside;
 
 pub use check::check;
+pub use reservations::{Exclusion, Reservation, Unavailable};
 pub use resources::{Resources, Undecodable};
-pub use set_aside::{Exclusion, Reservation, SetAside, Withheld};
 
 /// A checked configuration: every value in it is valid because it exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,8 +44,11 @@ pub struct Pool {
     pub avoid_buggy_ips: bool,
     /// Whom the pool is pinned to, if it is (A15).
     pub allocation: Option<ServiceAllocation>,
-    /// What it does not hand out to just anybody.
-    pub set_aside: SetAside,
+    /// Addresses held for the Services that match, in written order. Of all
+    /// entries here and in `exclusions` no two overlap.
+    pub reservations: Vec<Reservation>,
+    /// Addresses never handed out. They may lie outside of the pool, as a precaution.
+    pub exclusions: Vec<Exclusion>,
 }
 
 /// `spec.serviceAllocation` of a pool (A15 to A19).
@@ -217,7 +220,7 @@ impl Pool {
     }
 
     /// Whether the address lies in the pool and is not one it avoids (A14) or
-    /// excludes. It may be reserved: see [`Pool::withheld`].
+    /// excludes. It may be reserved: see [`Pool::unavailable`].
     #[must_use]
     pub fn may_assign(&self, address: IpAddr) -> bool {
         self.contains(address)

@@ -18,7 +18,7 @@ use claims::Claims;
 
 mod claims;
 mod effective;
-mod set_aside;
+mod reservations;
 
 /// Judges every object by itself and beside the others (B1 to B18).
 ///
@@ -210,9 +210,10 @@ fn read_pool<'a>(
         auto_assign: object.spec.auto_assign,
         avoid_buggy_ips: object.spec.avoid_buggy_ips,
         allocation: allocation.map(|allocation| read_allocation(allocation, namespaces)).transpose()?,
-        set_aside: set_aside::read(&object.spec)?,
+        reservations: reservations::read(&object.spec.reservations)?,
+        exclusions: reservations::read_exclusions(&object.spec.excluded_addresses)?,
     };
-    set_aside::fit(&pool)?;
+    reservations::fit(&pool)?;
     Ok((pool, texts))
 }
 

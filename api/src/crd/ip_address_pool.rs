@@ -7,8 +7,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::reservations::{self, ExclusionSpec, ReservationSpec};
 use super::schema;
-use super::set_aside::{self, ExclusionSpec, ReservationSpec};
 
 /// The addresses that LoadBalancer Services are given (A11).
 #[derive(CustomResource, JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -46,11 +46,11 @@ pub struct IPAddressPoolSpec {
     pub service_allocation: Option<ServiceAllocationSpec>,
     /// Addresses held for the Services that match: nobody else ever gets them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "set_aside::reservations")]
+    #[schemars(schema_with = "reservations::reservations")]
     pub reservations: Vec<ReservationSpec>,
     /// Addresses that are never handed out, whatever `addresses` says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "set_aside::exclusions")]
+    #[schemars(schema_with = "reservations::exclusions")]
     pub excluded_addresses: Vec<ExclusionSpec>,
 }
 

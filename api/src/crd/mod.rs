@@ -6,9 +6,9 @@ pub mod configuration_state;
 pub mod ip_address_pool;
 pub mod l2_advertisement;
 mod optional_spec;
+pub mod reservations;
 mod schema;
 pub mod service_l2_status;
-pub mod set_aside;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
@@ -18,8 +18,8 @@ pub use ip_address_pool::ServiceAllocationSpec;
 pub use ip_address_pool::{IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus};
 pub use l2_advertisement::PreferredNode;
 pub use l2_advertisement::{L2Advertisement, L2AdvertisementSpec, L2AdvertisementStatus};
+pub use reservations::{ExclusionSpec, ReservationSpec};
 pub use service_l2_status::{ServiceL2Status, ServiceL2StatusStatus};
-pub use set_aside::{ExclusionSpec, ReservationSpec};
 
 /// Every CRD that we ship, in the order the manifests list them.
 ///

@@ -11,8 +11,8 @@ use ferrolb_api::config::Pool;
 use ferrolb_api::{AddressRange, IpFamily, ServiceKey};
 use rangemap::RangeInclusiveSet;
 
-use crate::pools::Offer;
-use crate::sharing::{Circle, CircleIndex, Conflict, Terms, Users};
+use crate::pools::AvailableRanges;
+use crate::sharing::{Conflict, SharingGroup, SharingIndex, SharingSpec, Users};
 
 /// What a Service holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,21 +48,21 @@ impl InUse {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Footprint {
     addresses: BTreeSet<IpAddr>,
-    terms: Option<Terms>,
+    sharing: Option<SharingSpec>,
 }
 
 /// All assignments, and the free space between them.
 #[derive(Debug, Default)]
 pub(crate) struct Allocator {
-    holdings: BTreeMap<ServiceKey, (Assignment, Terms)>,
+    holdings: BTreeMap<ServiceKey, (Assignment, SharingSpec)>,
     users: BTreeMap<IpAddr, Users>,
-    circles: BTreeMap<Circle, CircleIndex>,
+    groups: BTreeMap<SharingGroup, SharingIndex>,
     /// Addresses that a status carries, or soon may, although the Service shall
     /// not have them: nobody else is given one before it is gone from there, or
     /// the store would show it twice (S1).
-    lingering: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
-    lingering_of: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
-    /// Addresses that are not free: used, lingering, or skipped.
+    pending_release: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+    pending_release_of: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
+    /// Addresses that are not free: used, pending release, or skipped.
     taken: BTreeMap<IpFamily, RangeInclusiveSet<u128>>,
     /// Addresses that `avoidBuggyIPs` made a search pass by, so that none passes
     /// by them again.
@@ -106,22 +106,22 @@ impl Allocator {
 
     /// What keeps `service` from the lowest address of `range` that lingers with
     /// somebody else.
-    pub(crate) fn lingers_in(&self, range: &AddressRange, service: &ServiceKey) -> Option<Conflict> {
-        self.lingering.range(range.first()..=range.last()).find_map(|(address, services)| {
+    pub(crate) fn pending_release_in(&self, range: &AddressRange, service: &ServiceKey) -> Option<Conflict> {
+        self.pending_release.range(range.first()..=range.last()).find_map(|(address, services)| {
             let other = services.iter().find(|other| *other != service)?;
-            Some(Conflict::Lingering { address: *address, other: other.clone() })
+            Some(Conflict::PendingRelease { address: *address, other: other.clone() })
         })
     }
 
     /// What keeps `service` from keeping `address`, which its status carries or
     /// which it holds already.
-    pub(crate) fn keep_conflict(
+    pub(crate) fn retain_conflict(
         &self,
         address: IpAddr,
         service: &ServiceKey,
-        terms: &Terms,
+        sharing: &SharingSpec,
     ) -> Option<Conflict> {
-        self.users.get(&address)?.conflict(address, service, terms)
+        self.users.get(&address)?.conflict(address, service, sharing)
     }
 
     /// What keeps `service` from being given `address` (C50).
@@ -129,44 +129,49 @@ impl Allocator {
         &self,
         address: IpAddr,
         service: &ServiceKey,
-        terms: &Terms,
+        sharing: &SharingSpec,
     ) -> Option<Conflict> {
-        self.keep_conflict(address, service, terms).or_else(|| {
-            let other = self.lingering.get(&address)?.iter().find(|other| *other != service)?;
-            Some(Conflict::Lingering { address, other: other.clone() })
+        self.retain_conflict(address, service, sharing).or_else(|| {
+            let other = self.pending_release.get(&address)?.iter().find(|other| *other != service)?;
+            Some(Conflict::PendingRelease { address, other: other.clone() })
         })
     }
 
-    /// The address of `family` that is in `offer` for a Service on `terms`: what
-    /// is reserved for it, then the ranges in written order, and in each the
+    /// The address of `family` that is `available` for a Service that shares as
+    /// `sharing` says: what is reserved for it, then the ranges in written order, and in each the
     /// lowest address that is free or can be shared (C33).
-    pub(crate) fn pick(&mut self, offer: &Offer<'_>, family: IpFamily, terms: &Terms) -> Option<IpAddr> {
-        let ranges = offer.reserved.iter().chain(offer.open);
+    pub(crate) fn pick(
+        &mut self,
+        available: &AvailableRanges<'_>,
+        family: IpFamily,
+        sharing: &SharingSpec,
+    ) -> Option<IpAddr> {
+        let ranges = available.reserved.iter().chain(available.open);
         ranges.filter(|range| range.family() == family).find_map(|range| {
-            let free = self.lowest_free(offer.pool, *range);
-            let shared = self.lowest_shared(offer.pool, *range, terms);
+            let free = self.lowest_free(available.pool, *range);
+            let shared = self.lowest_shared(available.pool, *range, sharing);
             free.into_iter().chain(shared).min()
         })
     }
 
     /// Makes `assignment` what `service` holds, in place of what it held.
-    pub(crate) fn hold(&mut self, service: &ServiceKey, assignment: Assignment, terms: Terms) {
-        if self.holdings.get(service).is_some_and(|(held, on)| *held == assignment && *on == terms) {
+    pub(crate) fn hold(&mut self, service: &ServiceKey, assignment: Assignment, sharing: SharingSpec) {
+        if self.holdings.get(service).is_some_and(|(held, on)| *held == assignment && *on == sharing) {
             return;
         }
         self.release(service);
         for address in &assignment.addresses {
-            self.use_address(*address, service, &assignment.pool, &terms);
+            self.use_address(*address, service, &assignment.pool, &sharing);
         }
         self.count(&assignment.pool, |in_use| in_use.services += 1);
-        self.holdings.insert(service.clone(), (assignment, terms));
+        self.holdings.insert(service.clone(), (assignment, sharing));
     }
 
     /// Takes from `service` what it holds.
     pub(crate) fn release(&mut self, service: &ServiceKey) -> Option<Assignment> {
-        let (assignment, terms) = self.holdings.remove(service)?;
+        let (assignment, sharing) = self.holdings.remove(service)?;
         for address in &assignment.addresses {
-            self.leave_address(*address, service, &terms);
+            self.leave_address(*address, service, &sharing);
         }
         self.count(&assignment.pool, |in_use| in_use.services -= 1);
         Some(assignment)
@@ -174,34 +179,34 @@ impl Allocator {
 
     /// Makes `addresses` the ones that linger with `service`, in place of those
     /// that did.
-    pub(crate) fn set_lingering(&mut self, service: &ServiceKey, addresses: BTreeSet<IpAddr>) {
-        for address in self.lingering_of.remove(service).unwrap_or_default() {
-            if let Some(services) = self.lingering.get_mut(&address) {
+    pub(crate) fn set_pending_release(&mut self, service: &ServiceKey, addresses: BTreeSet<IpAddr>) {
+        for address in self.pending_release_of.remove(service).unwrap_or_default() {
+            if let Some(services) = self.pending_release.get_mut(&address) {
                 services.remove(service);
                 if services.is_empty() {
-                    self.lingering.remove(&address);
+                    self.pending_release.remove(&address);
                 }
             }
             self.free_if_unused(address);
         }
         for address in &addresses {
-            self.lingering.entry(*address).or_default().insert(service.clone());
+            self.pending_release.entry(*address).or_default().insert(service.clone());
             self.take(*address);
         }
         if !addresses.is_empty() {
-            self.lingering_of.insert(service.clone(), addresses);
+            self.pending_release_of.insert(service.clone(), addresses);
         }
     }
 
     /// All that `service` keeps from others. If it shrinks or changes, others
     /// that wait may be served (C7).
     pub(crate) fn footprint(&self, service: &ServiceKey) -> Footprint {
-        let lingering = self.lingering_of.get(service).into_iter().flatten().copied();
+        let pending_release = self.pending_release_of.get(service).into_iter().flatten().copied();
         let held = self.holdings.get(service);
         let addresses = held.iter().flat_map(|(assignment, _)| assignment.addresses.iter().copied());
         Footprint {
-            addresses: addresses.chain(lingering).collect(),
-            terms: held.map(|(_, terms)| terms.clone()),
+            addresses: addresses.chain(pending_release).collect(),
+            sharing: held.map(|(_, sharing)| sharing.clone()),
         }
     }
 
@@ -226,19 +231,19 @@ impl Allocator {
         }
     }
 
-    fn lowest_shared(&self, pool: &Pool, range: AddressRange, terms: &Terms) -> Option<IpAddr> {
-        let index = self.circles.get(terms.circle.as_ref()?)?;
-        let usable = |address| pool.may_assign(address) && !self.lingering.contains_key(&address);
-        index.lowest(range, &terms.ports, usable)
+    fn lowest_shared(&self, pool: &Pool, range: AddressRange, sharing: &SharingSpec) -> Option<IpAddr> {
+        let index = self.groups.get(sharing.group.as_ref()?)?;
+        let usable = |address| pool.may_assign(address) && !self.pending_release.contains_key(&address);
+        index.lowest(range, &sharing.ports, usable)
     }
 
-    fn use_address(&mut self, address: IpAddr, service: &ServiceKey, pool: &str, terms: &Terms) {
-        let users = self.users.entry(address).or_insert_with(|| Users::new(pool.to_owned(), terms));
+    fn use_address(&mut self, address: IpAddr, service: &ServiceKey, pool: &str, sharing: &SharingSpec) {
+        let users = self.users.entry(address).or_insert_with(|| Users::new(pool.to_owned(), sharing));
         let newly = users.is_empty();
-        users.add(service, terms);
+        users.add(service, sharing);
         let counted_in = std::mem::replace(&mut users.pool, pool.to_owned());
-        if let Some(circle) = users.circle() {
-            self.circles.entry(circle.clone()).or_default().add(address, &terms.ports);
+        if let Some(group) = users.group() {
+            self.groups.entry(group.clone()).or_default().add(address, &sharing.ports);
         }
         if newly {
             self.count_address(pool, address, 1);
@@ -250,16 +255,16 @@ impl Allocator {
         }
     }
 
-    fn leave_address(&mut self, address: IpAddr, service: &ServiceKey, terms: &Terms) {
+    fn leave_address(&mut self, address: IpAddr, service: &ServiceKey, sharing: &SharingSpec) {
         let users = self.users.get_mut(&address).expect("every address of a holding has users");
-        users.remove(service, terms);
+        users.remove(service, sharing);
         let last = users.is_empty();
-        if let Some(circle) = users.circle().cloned()
-            && let Some(index) = self.circles.get_mut(&circle)
+        if let Some(group) = users.group().cloned()
+            && let Some(index) = self.groups.get_mut(&group)
         {
-            index.remove(address, &terms.ports, last);
+            index.remove(address, &sharing.ports, last);
             if index.is_empty() {
-                self.circles.remove(&circle);
+                self.groups.remove(&group);
             }
         }
         if last {
@@ -292,7 +297,7 @@ impl Allocator {
     }
 
     fn free_if_unused(&mut self, address: IpAddr) {
-        if !self.users.contains_key(&address) && !self.lingering.contains_key(&address) {
+        if !self.users.contains_key(&address) && !self.pending_release.contains_key(&address) {
             let at = number(address);
             self.taken.entry(IpFamily::of(address)).or_default().remove(at..=at);
         }
@@ -302,7 +307,8 @@ impl Allocator {
 impl Footprint {
     /// Whether something in it became available to others on the way to `later`.
     pub(crate) fn gives_way(&self, later: &Self) -> bool {
-        let shared_otherwise = self.terms.is_some() && later.terms.is_some() && self.terms != later.terms;
+        let shared_otherwise =
+            self.sharing.is_some() && later.sharing.is_some() && self.sharing != later.sharing;
         shared_otherwise || !self.addresses.is_subset(&later.addresses)
     }
 }

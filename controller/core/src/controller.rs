@@ -8,8 +8,8 @@ use ferrolb_api::{Config, ServiceKey, Time};
 
 use crate::effect::{Effect, Notice};
 use crate::input::Input;
-use crate::ledger::Ledger;
 use crate::pools::Pools;
+use crate::services::ServiceTable;
 use crate::usage::Usage;
 use crate::verdicts::Verdicts;
 
@@ -26,7 +26,7 @@ pub struct Controller {
     pools: Pools,
     resources_known: bool,
     services_known: bool,
-    ledger: Ledger,
+    services: ServiceTable,
     usage: Usage,
     verdicts: Verdicts,
     rejected: Vec<(Kind, String, String)>,
@@ -41,7 +41,7 @@ impl Controller {
             pools: Pools::default(),
             resources_known: false,
             services_known: false,
-            ledger: Ledger::new(settings.load_balancer_class),
+            services: ServiceTable::new(settings.load_balancer_class),
             usage: Usage::default(),
             verdicts: Verdicts::default(),
             rejected: Vec::new(),
@@ -52,37 +52,37 @@ impl Controller {
     /// Takes one input. Never blocks, never fails; what must be done is queued
     /// as effects.
     pub fn handle(&mut self, now: Time, input: Input) {
-        self.ledger.set_time(now);
+        self.services.set_time(now);
         match input {
             Input::Resources(resources) => self.take_resources(&resources),
-            Input::Services(views) => {
-                self.ledger.observe_all(views);
+            Input::Services(objects) => {
+                self.services.observe_all(objects);
                 self.services_known = true;
                 if self.is_ready() {
-                    self.ledger.settle_all(&self.pools, true);
+                    self.services.reconcile_all(&self.pools, true);
                 }
             }
-            Input::Service(view) => {
-                let key = view.key.clone();
-                self.ledger.observe(*view);
+            Input::Service(object) => {
+                let key = object.key.clone();
+                self.services.observe(*object);
                 if self.is_ready() {
-                    self.ledger.settle_one(&key, &self.pools);
+                    self.services.reconcile_one(&key, &self.pools);
                 }
             }
             Input::ServiceGone(key) => {
-                self.ledger.remove(&key);
+                self.services.remove(&key);
                 if self.is_ready() {
-                    self.ledger.retry_waiting(&self.pools);
+                    self.services.retry_waiting(&self.pools);
                 }
             }
             Input::Timeout => {}
         }
         if self.is_ready() {
-            self.ledger.look_again(&self.pools);
+            self.services.retry_due(&self.pools);
         }
-        self.effects.extend(self.ledger.take_effects());
+        self.effects.extend(self.services.take_effects());
         if self.is_ready() {
-            self.effects.extend(self.usage.publish(&self.pools, self.ledger.allocator()));
+            self.effects.extend(self.usage.publish(&self.pools, self.services.allocator()));
         }
     }
 
@@ -96,7 +96,7 @@ impl Controller {
     /// put back.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.ledger.next_look().filter(|_| self.is_ready())
+        self.services.next_retry().filter(|_| self.is_ready())
     }
 
     /// Whether resources and Services have both come, so that it decides (C4).
@@ -119,7 +119,7 @@ impl Controller {
 
     /// Who holds what, by Service.
     pub fn assignments(&self) -> impl Iterator<Item = Assigned<'_>> {
-        self.ledger.allocator().holdings().map(|(service, held)| Assigned {
+        self.services.allocator().holdings().map(|(service, held)| Assigned {
             service,
             addresses: &held.addresses,
             pool: &held.pool,
@@ -128,7 +128,7 @@ impl Controller {
 
     /// The Services that miss an address and get it as soon as there is one.
     pub fn waiting(&self) -> impl Iterator<Item = &ServiceKey> {
-        self.ledger.waiting().iter()
+        self.services.waiting().iter()
     }
 
     fn take_resources(&mut self, resources: &Resources) {
@@ -153,7 +153,7 @@ impl Controller {
         self.resources_known = true;
         self.effects.extend(self.usage.take_pools(&self.pools));
         if self.is_ready() {
-            self.ledger.settle_all(&self.pools, false);
+            self.services.reconcile_all(&self.pools, false);
         }
     }
 }

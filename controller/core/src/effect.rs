@@ -11,8 +11,8 @@ use ferrolb_api::config::{Kind, Verdict};
 pub enum Effect {
     /// Key: `service`. Write the addresses into the Service's status and the
     /// pool into its annotation (C70 to C72), on condition that the object is
-    /// still at `resource_version`; on a conflict drop it, for a newer view of
-    /// the Service is on its way and will be answered.
+    /// still at `resource_version`; on a conflict drop it, for a newer version
+    /// of the Service is on its way and will be answered.
     WriteService {
         /// The Service.
         service: ServiceKey,

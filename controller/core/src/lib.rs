@@ -7,21 +7,21 @@
 #![forbid(unsafe_code)]
 
 mod allocator;
-mod contest;
 mod controller;
-mod converge;
 mod effect;
+mod exhaustion;
 mod input;
-mod keep;
-mod ledger;
 mod pool_choice;
 mod pools;
-mod record;
+mod reconcile;
 mod request;
+mod retain;
+mod service_state;
+mod services;
 mod sharing;
-mod shortage;
 mod usage;
 mod verdicts;
+mod write_conflict;
 
 pub use controller::{Assigned, Controller, Settings};
 pub use effect::{Effect, EventReason, Notice, PoolUsage, Severity};

@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use ferrolb_api::config::{Pool, Withheld};
+use ferrolb_api::config::{Pool, Unavailable};
 use ferrolb_api::service::FamilyPolicy;
 use ferrolb_api::{IpFamilies, IpFamily, Service};
 
 use crate::allocator::{Allocator, Assignment};
-use crate::pools::{Offer, Pools};
-use crate::sharing::{Conflict, Terms};
-use crate::shortage::{Refusal, Tried};
+use crate::exhaustion::{PoolFailure, PoolFailures};
+use crate::pools::{AvailableRanges, Pools};
+use crate::sharing::{Conflict, SharingSpec};
 
 /// Why a Service cannot be given an address (F24).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,10 +27,10 @@ pub(crate) enum AllocationError {
     #[error("pool {0:?} is not for this Service: its serviceAllocation says otherwise")]
     NotAdmitted(String),
     /// C32
-    #[error("the Service is {service}, the addresses it asks for are {asked}")]
+    #[error("the Service is {service}, the addresses it asks for are {requested}")]
     Families {
         /// What it asks for.
-        asked: IpFamilies,
+        requested: IpFamilies,
         /// What its cluster IPs are.
         service: IpFamilies,
     },
@@ -38,10 +38,10 @@ pub(crate) enum AllocationError {
     #[error("no pool holds {}, which it asks for", list(.0))]
     NotInPool(Vec<IpAddr>),
     /// C32
-    #[error("it asks for pool {asked:?} and for an address of pool {owner:?}")]
+    #[error("it asks for pool {requested:?} and for an address of pool {owner:?}")]
     OtherPool {
         /// The pool it asks for.
-        asked: String,
+        requested: String,
         /// The pool that has the address it asks for.
         owner: String,
     },
@@ -50,7 +50,7 @@ pub(crate) enum AllocationError {
     Conflict(Conflict),
     /// The pool excludes it, avoids it or holds it for another Service.
     #[error("{0}, and it asks for it")]
-    Withheld(Withheld),
+    Unavailable(Unavailable),
     /// C34, C41, C42
     #[error("pool {pool:?}, which it asks for, has no free {families} address: {why}")]
     Exhausted {
@@ -59,15 +59,15 @@ pub(crate) enum AllocationError {
         /// What is missing.
         families: IpFamilies,
         /// Why.
-        why: Refusal,
+        why: PoolFailure,
     },
     /// C35
-    #[error("no pool has a free {families} address for it: {tried}")]
+    #[error("no pool has a free {families} address for it: {failures}")]
     NothingFree {
         /// What is missing.
         families: IpFamilies,
         /// The pools, and why each has none.
-        tried: Tried,
+        failures: PoolFailures,
     },
 }
 
@@ -84,26 +84,26 @@ pub(crate) fn list(addresses: &[IpAddr]) -> String {
 pub(crate) fn choose(
     service: &Service,
     families: IpFamilies,
-    asked: Option<&[IpAddr]>,
-    terms: &Terms,
+    requested: Option<&[IpAddr]>,
+    sharing: &SharingSpec,
     pools: &Pools,
     allocator: &mut Allocator,
 ) -> Result<Assignment, AllocationError> {
-    let asked_pool = crate::request::pool(service);
-    if let Some(addresses) = asked {
-        return explicit(service, families, addresses, asked_pool, terms, pools, allocator);
+    let requested_pool = crate::request::pool(service);
+    if let Some(addresses) = requested {
+        return explicit(service, families, addresses, requested_pool, sharing, pools, allocator);
     }
-    if let Some(name) = asked_pool {
+    if let Some(name) = requested_pool {
         let pool = pools.admitting(name, service)?;
         // C44: which single family is taken does not depend on the primary one.
-        let wishes = wishes(families, service.family_policy, IpFamily::V4);
-        let offer = [pools.offer(pool, service)];
-        let found = match reserved(service, &offer, &wishes, terms, allocator)? {
-            None => from_any(&offer, &wishes, terms, allocator),
+        let preferences = family_preferences(families, service.family_policy, IpFamily::V4);
+        let available = [pools.available(pool, service)];
+        let found = match reserved(service, &available, &preferences, sharing, allocator)? {
+            None => from_any(&available, &preferences, sharing, allocator),
             found => found,
         };
         return found.ok_or_else(|| {
-            let why = Refusal::of(&pools.offer(pool, service), families, true, pools, allocator);
+            let why = PoolFailure::of(&pools.available(pool, service), families, true, pools, allocator);
             AllocationError::Exhausted { pool: name.to_owned(), families, why }
         });
     }
@@ -111,42 +111,45 @@ pub(crate) fn choose(
         return Err(AllocationError::NoPools);
     }
     let primary = service.primary_family.unwrap_or(IpFamily::V4);
-    let wishes = wishes(families, service.family_policy, primary);
-    automatic(service, &wishes, terms, pools, allocator)?.ok_or_else(|| {
-        let tried = Tried::all(service, families, pools, allocator);
-        AllocationError::NothingFree { families, tried }
+    let preferences = family_preferences(families, service.family_policy, primary);
+    automatic(service, &preferences, sharing, pools, allocator)?.ok_or_else(|| {
+        let failures = PoolFailures::all(service, families, pools, allocator);
+        AllocationError::NothingFree { families, failures }
     })
 }
 
-/// C32: the addresses asked for, all or none.
+/// C32: the addresses requested, all or none.
 fn explicit(
     service: &Service,
     families: IpFamilies,
     addresses: &[IpAddr],
-    asked_pool: Option<&str>,
-    terms: &Terms,
+    requested_pool: Option<&str>,
+    sharing: &SharingSpec,
     pools: &Pools,
     allocator: &Allocator,
 ) -> Result<Assignment, AllocationError> {
-    let asked = IpFamilies::of(addresses).expect("a request is one address, or one of each family");
-    if asked != families {
-        return Err(AllocationError::Families { asked, service: families });
+    let requested = IpFamilies::of(addresses).expect("a request is one address, or one of each family");
+    if requested != families {
+        return Err(AllocationError::Families { requested, service: families });
     }
-    let withheld = pools.withheld(addresses, service);
-    let owner = pools.config.pool_of(addresses).ok_or_else(|| match withheld.clone() {
-        Some(withheld) => AllocationError::Withheld(withheld),
+    let unavailable = pools.unavailable(addresses, service);
+    let owner = pools.config.pool_of(addresses).ok_or_else(|| match unavailable.clone() {
+        Some(unavailable) => AllocationError::Unavailable(unavailable),
         None => AllocationError::NotInPool(addresses.to_vec()),
     })?;
     if !owner.admits(service) {
         return Err(AllocationError::NotAdmitted(owner.name.clone()));
     }
-    if let Some(asked) = asked_pool.filter(|asked| *asked != owner.name) {
-        return Err(AllocationError::OtherPool { asked: asked.to_owned(), owner: owner.name.clone() });
+    if let Some(requested) = requested_pool.filter(|requested| *requested != owner.name) {
+        return Err(AllocationError::OtherPool {
+            requested: requested.to_owned(),
+            owner: owner.name.clone(),
+        });
     }
-    if let Some(withheld) = withheld {
-        return Err(AllocationError::Withheld(withheld));
+    if let Some(unavailable) = unavailable {
+        return Err(AllocationError::Unavailable(unavailable));
     }
-    let conflict = |address: &IpAddr| allocator.grant_conflict(*address, &service.key, terms);
+    let conflict = |address: &IpAddr| allocator.grant_conflict(*address, &service.key, sharing);
     match addresses.iter().find_map(conflict) {
         Some(conflict) => Err(AllocationError::Conflict(conflict)),
         None => Ok(Assignment { addresses: addresses.to_vec(), pool: owner.name.clone() }),
@@ -155,25 +158,27 @@ fn explicit(
 
 /// What is reserved for the Service, then C35: the pools pinned to it by
 /// priority, then the unpinned ones. Pools that are equal otherwise go by name
-/// (W25, W26). A reservation counts as if the Service had asked for the pool:
+/// (W25, W26). A reservation counts as if the Service had requested the pool:
 /// it holds even where `autoAssign` is false, for a family that is not reserved
 /// too.
 fn automatic(
     service: &Service,
-    wishes: &[Vec<IpFamily>],
-    terms: &Terms,
+    preferences: &[Vec<IpFamily>],
+    sharing: &SharingSpec,
     pools: &Pools,
     allocator: &mut Allocator,
 ) -> Result<Option<Assignment>, AllocationError> {
     let admitting = pools.config.pools.values().filter(|pool| pool.admits(service));
-    let mut offers: Vec<Offer<'_>> = admitting.map(|pool| pools.offer(pool, service)).collect();
+    let mut by_pool: Vec<AvailableRanges<'_>> =
+        admitting.map(|pool| pools.available(pool, service)).collect();
     // Stable: the map gives them by name.
-    offers.sort_by_key(|offer| rank(offer.pool));
-    let found = reserved(service, &offers, wishes, terms, allocator)?;
-    let for_all = offers.into_iter().filter(|offer| offer.pool.auto_assign);
-    let (pinned, unpinned): (Vec<_>, Vec<_>) = for_all.partition(|offer| offer.pool.allocation.is_some());
+    by_pool.sort_by_key(|available| rank(available.pool));
+    let found = reserved(service, &by_pool, preferences, sharing, allocator)?;
+    let for_all = by_pool.into_iter().filter(|available| available.pool.auto_assign);
+    let (pinned, unpinned): (Vec<_>, Vec<_>) =
+        for_all.partition(|available| available.pool.allocation.is_some());
     let tiers = [pinned, unpinned];
-    Ok(found.or_else(|| tiers.iter().find_map(|tier| from_any(tier, wishes, terms, allocator))))
+    Ok(found.or_else(|| tiers.iter().find_map(|tier| from_any(tier, preferences, sharing, allocator))))
 }
 
 /// Addresses of which at least one is reserved for the Service. One that only
@@ -181,28 +186,29 @@ fn automatic(
 /// has once, it keeps.
 fn reserved(
     service: &Service,
-    offers: &[Offer<'_>],
-    wishes: &[Vec<IpFamily>],
-    terms: &Terms,
+    by_pool: &[AvailableRanges<'_>],
+    preferences: &[Vec<IpFamily>],
+    sharing: &SharingSpec,
     allocator: &mut Allocator,
 ) -> Result<Option<Assignment>, AllocationError> {
-    for offer in offers.iter().filter(|offer| !offer.reserved.is_empty()) {
+    for available in by_pool.iter().filter(|available| !available.reserved.is_empty()) {
         for family in [IpFamily::V4, IpFamily::V6] {
-            if !wishes.iter().flatten().any(|wished| *wished == family)
-                || allocator.pick(&offer.clone().reserved_only(), family, terms).is_some()
+            if !preferences.iter().flatten().any(|preferred| *preferred == family)
+                || allocator.pick(&available.clone().reserved_only(), family, sharing).is_some()
             {
                 continue;
             }
-            let mut ranges = offer.reserved.iter().filter(|range| range.family() == family);
-            if let Some(conflict) = ranges.find_map(|range| allocator.lingers_in(range, &service.key)) {
+            let mut ranges = available.reserved.iter().filter(|range| range.family() == family);
+            if let Some(conflict) = ranges.find_map(|range| allocator.pending_release_in(range, &service.key))
+            {
                 return Err(AllocationError::Conflict(conflict));
             }
         }
     }
-    Ok(wishes.iter().find_map(|wish| {
-        offers.iter().filter(|offer| !offer.reserved.is_empty()).find_map(|offer| {
-            let found = all_of(offer, wish, terms, allocator)?;
-            found.addresses.iter().any(|address| offer.is_reserved(*address)).then_some(found)
+    Ok(preferences.iter().find_map(|wanted| {
+        by_pool.iter().filter(|available| !available.reserved.is_empty()).find_map(|available| {
+            let found = all_of(available, wanted, sharing, allocator)?;
+            found.addresses.iter().any(|address| available.is_reserved(*address)).then_some(found)
         })
     }))
 }
@@ -213,9 +219,9 @@ fn rank(pool: &Pool) -> i64 {
     if priority > 0 { priority } else { i64::MAX }
 }
 
-/// What the Service would take, best first (C41 to C43). Of a pair the IPv4
-/// address comes first (C47).
-fn wishes(families: IpFamilies, policy: FamilyPolicy, primary: IpFamily) -> Vec<Vec<IpFamily>> {
+/// The families that the Service would take, best first (C41 to C43). Of a pair
+/// the IPv4 address comes first (C47).
+fn family_preferences(families: IpFamilies, policy: FamilyPolicy, primary: IpFamily) -> Vec<Vec<IpFamily>> {
     match (families, policy) {
         (IpFamilies::Single(family), _) => vec![vec![family]],
         (IpFamilies::Dual, FamilyPolicy::PreferDualStack) => {
@@ -225,24 +231,26 @@ fn wishes(families: IpFamilies, policy: FamilyPolicy, primary: IpFamily) -> Vec<
     }
 }
 
-/// C43: one wish is tried on all of `offers` before the next.
+/// C43: each preference is tried on all of `by_pool` before the next.
 fn from_any(
-    offers: &[Offer<'_>],
-    wishes: &[Vec<IpFamily>],
-    terms: &Terms,
+    by_pool: &[AvailableRanges<'_>],
+    preferences: &[Vec<IpFamily>],
+    sharing: &SharingSpec,
     allocator: &mut Allocator,
 ) -> Option<Assignment> {
-    wishes.iter().find_map(|wish| offers.iter().find_map(|offer| all_of(offer, wish, terms, allocator)))
+    preferences
+        .iter()
+        .find_map(|wanted| by_pool.iter().find_map(|available| all_of(available, wanted, sharing, allocator)))
 }
 
-/// One address of each family in `wish`, or nothing.
+/// One address of each family in `wanted`, or nothing.
 fn all_of(
-    offer: &Offer<'_>,
-    wish: &[IpFamily],
-    terms: &Terms,
+    available: &AvailableRanges<'_>,
+    wanted: &[IpFamily],
+    sharing: &SharingSpec,
     allocator: &mut Allocator,
 ) -> Option<Assignment> {
     let addresses: Option<Vec<IpAddr>> =
-        wish.iter().map(|family| allocator.pick(offer, *family, terms)).collect();
-    Some(Assignment { addresses: addresses?, pool: offer.pool.name.clone() })
+        wanted.iter().map(|family| allocator.pick(available, *family, sharing)).collect();
+    Some(Assignment { addresses: addresses?, pool: available.pool.name.clone() })
 }

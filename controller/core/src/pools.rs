@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ferrolb_api::config::{Pool, Withheld};
+use ferrolb_api::config::{Pool, Unavailable};
 use ferrolb_api::{AddressRange, Config, IpFamily, Service};
 
 use crate::pool_choice::AllocationError;
@@ -15,12 +15,12 @@ pub(crate) struct Pools {
     pub(crate) config: Config,
     /// Names of pools that exist, but no valid version of them is known.
     pub(crate) rejected: BTreeSet<String>,
-    stocks: BTreeMap<String, Stock>,
+    capacities: BTreeMap<String, PoolCapacity>,
 }
 
 /// What a pool has, reckoned once for each configuration.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Stock {
+pub(crate) struct PoolCapacity {
     /// Its ranges without what is excluded, in written order.
     pub(crate) assignable: Vec<AddressRange>,
     /// The same without what is reserved.
@@ -32,7 +32,7 @@ pub(crate) struct Stock {
 
 /// The addresses that a pool has for one Service.
 #[derive(Clone, Debug)]
-pub(crate) struct Offer<'a> {
+pub(crate) struct AvailableRanges<'a> {
     /// The pool.
     pub(crate) pool: &'a Pool,
     /// Reserved for the Service: it takes these first.
@@ -44,20 +44,21 @@ pub(crate) struct Offer<'a> {
 impl Pools {
     /// The pools of `config`, of which `rejected` exist but are not valid.
     pub(crate) fn new(config: Config, rejected: BTreeSet<String>) -> Self {
-        let stocks = config.pools.iter().map(|(name, pool)| (name.clone(), Stock::of(pool))).collect();
-        Self { config, rejected, stocks }
+        let capacities =
+            config.pools.iter().map(|(name, pool)| (name.clone(), PoolCapacity::of(pool))).collect();
+        Self { config, rejected, capacities }
     }
 
     /// What the pool of this name has, which is in force.
-    pub(crate) fn stock(&self, pool: &str) -> &Stock {
-        self.stocks.get(pool).expect("every pool in force has a stock")
+    pub(crate) fn capacity(&self, pool: &str) -> &PoolCapacity {
+        self.capacities.get(pool).expect("every pool in force has a capacity")
     }
 
     /// What `pool` has for `service`, whom it admits.
-    pub(crate) fn offer<'a>(&'a self, pool: &'a Pool, service: &Service) -> Offer<'a> {
-        let reservations = pool.set_aside.reservations.iter().filter(|entry| entry.matches(service));
+    pub(crate) fn available<'a>(&'a self, pool: &'a Pool, service: &Service) -> AvailableRanges<'a> {
+        let reservations = pool.reservations.iter().filter(|entry| entry.matches(service));
         let reserved = reservations.flat_map(|entry| entry.ranges.iter().copied()).collect();
-        Offer { pool, reserved, open: &self.stock(&pool.name).unreserved }
+        AvailableRanges { pool, reserved, open: &self.capacity(&pool.name).unreserved }
     }
 
     /// The pool `name`, if it exists and admits `service`.
@@ -70,15 +71,15 @@ impl Pools {
     }
 
     /// Why the pool that has one of `addresses` does not let `service` have it.
-    pub(crate) fn withheld(&self, addresses: &[IpAddr], service: &Service) -> Option<Withheld> {
+    pub(crate) fn unavailable(&self, addresses: &[IpAddr], service: &Service) -> Option<Unavailable> {
         addresses.iter().find_map(|address| {
             let owner = self.config.pools.values().find(|pool| pool.contains(*address))?;
-            owner.withheld(*address, service)
+            owner.unavailable(*address, service)
         })
     }
 }
 
-impl Stock {
+impl PoolCapacity {
     fn of(pool: &Pool) -> Self {
         let both = |capacity: fn(&Pool, IpFamily) -> i64| {
             [IpFamily::V4, IpFamily::V6].map(|family| capacity(pool, family))
@@ -92,12 +93,12 @@ impl Stock {
     }
 
     /// How many addresses of `family` the pool can give.
-    pub(crate) fn capacity(&self, family: IpFamily) -> i64 {
+    pub(crate) fn of_family(&self, family: IpFamily) -> i64 {
         of_family(self.capacity, family)
     }
 
     /// How many of them are reserved for nobody.
-    pub(crate) fn unreserved_capacity(&self, family: IpFamily) -> i64 {
+    pub(crate) fn unreserved_of_family(&self, family: IpFamily) -> i64 {
         of_family(self.unreserved_capacity, family)
     }
 }
@@ -109,7 +110,7 @@ fn of_family([ipv4, ipv6]: [i64; 2], family: IpFamily) -> i64 {
     }
 }
 
-impl Offer<'_> {
+impl AvailableRanges<'_> {
     /// Whether the address is reserved for the Service.
     pub(crate) fn is_reserved(&self, address: IpAddr) -> bool {
         self.reserved.iter().any(|range| range.contains(address))

@@ -28,10 +28,10 @@ pub(crate) fn pool(service: &Service) -> Option<&str> {
     service.annotations.address_pool.as_deref().filter(|name| !name.is_empty())
 }
 
-/// Why the addresses asked for make no sense (C23).
+/// Why the addresses requested make no sense (C23).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RequestError {
-    /// C31: asked in two places.
+    /// C31: requested in two places.
     #[error(
         "addresses are asked for by both spec.loadBalancerIP and the annotation {LOAD_BALANCER_IPS}; use one"
     )]

@@ -11,28 +11,28 @@ use rangemap::RangeInclusiveSet;
 
 /// What a Service brings into an address that it may share.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Terms {
+pub(crate) struct SharingSpec {
     /// With whom it shares; `None` shares with nobody.
-    pub(crate) circle: Option<Circle>,
+    pub(crate) group: Option<SharingGroup>,
     /// Its ports (C55).
     pub(crate) ports: BTreeSet<Port>,
 }
 
-/// Services with the same circle may share addresses, ports permitting (C50).
+/// Services with the same group may share addresses, ports permitting (C50).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Circle {
+pub(crate) struct SharingGroup {
     /// The sharing key, never empty; it spans namespaces (C51).
     key: String,
     /// The backend key: where traffic must arrive (C52).
     backend: String,
 }
 
-impl Terms {
+impl SharingSpec {
     /// What `service` brings.
     pub(crate) fn of(service: &Service) -> Self {
         let key = service.annotations.allow_shared_ip.clone().filter(|key| !key.is_empty());
-        let circle = key.map(|key| Circle { key, backend: backend_key(service) });
-        Self { circle, ports: service.ports.iter().cloned().collect() }
+        let group = key.map(|key| SharingGroup { key, backend: backend_key(service) });
+        Self { group, ports: service.ports.iter().cloned().collect() }
     }
 }
 
@@ -73,7 +73,7 @@ pub(crate) enum Conflict {
     },
     /// The status of another Service still carries it.
     #[error("{address} is still in the status of {other}")]
-    Lingering {
+    PendingRelease {
         /// The address.
         address: IpAddr,
         /// Who is about to lose it.
@@ -89,25 +89,25 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// The Services that use one address: one, or several of one circle.
+/// The Services that use one address: one, or several of one group.
 #[derive(Clone, Debug)]
 pub(crate) struct Users {
     /// The pool the address is counted in.
     pub(crate) pool: String,
-    circle: Option<Circle>,
+    group: Option<SharingGroup>,
     services: BTreeSet<ServiceKey>,
     ports: BTreeMap<Port, ServiceKey>,
 }
 
 impl Users {
-    /// An address that nobody uses yet, about to be used on `terms`.
-    pub(crate) fn new(pool: String, terms: &Terms) -> Self {
-        Self { pool, circle: terms.circle.clone(), services: BTreeSet::new(), ports: BTreeMap::new() }
+    /// An address that nobody uses yet, about to be used as `sharing` says.
+    pub(crate) fn new(pool: String, sharing: &SharingSpec) -> Self {
+        Self { pool, group: sharing.group.clone(), services: BTreeSet::new(), ports: BTreeMap::new() }
     }
 
-    /// The circle of all its users.
-    pub(crate) fn circle(&self) -> Option<&Circle> {
-        self.circle.as_ref()
+    /// The group of all its users.
+    pub(crate) fn group(&self) -> Option<&SharingGroup> {
+        self.group.as_ref()
     }
 
     /// Whether nobody uses it.
@@ -115,29 +115,34 @@ impl Users {
         self.services.is_empty()
     }
 
-    /// What keeps `service` from using it on `terms`. Its only user may change
+    /// What keeps `service` from using it as `sharing` says. Its only user may change
     /// anything (C53); one of several is judged like a newcomer (C54).
-    pub(crate) fn conflict(&self, address: IpAddr, service: &ServiceKey, terms: &Terms) -> Option<Conflict> {
+    pub(crate) fn conflict(
+        &self,
+        address: IpAddr,
+        service: &ServiceKey,
+        sharing: &SharingSpec,
+    ) -> Option<Conflict> {
         let other = self.services.iter().find(|user| *user != service)?;
-        if terms.circle.is_none() || terms.circle != self.circle {
+        if sharing.group.is_none() || sharing.group != self.group {
             return Some(Conflict::Occupied { address, other: other.clone() });
         }
-        terms.ports.iter().find_map(|port| {
+        sharing.ports.iter().find_map(|port| {
             let other = self.ports.get(port).filter(|user| *user != service)?;
             Some(Conflict::Port { address, other: other.clone(), port: port.clone() })
         })
     }
 
     /// Adds a user, for whom [`Users::conflict`] found nothing.
-    pub(crate) fn add(&mut self, service: &ServiceKey, terms: &Terms) {
+    pub(crate) fn add(&mut self, service: &ServiceKey, sharing: &SharingSpec) {
         self.services.insert(service.clone());
-        self.ports.extend(terms.ports.iter().map(|port| (port.clone(), service.clone())));
+        self.ports.extend(sharing.ports.iter().map(|port| (port.clone(), service.clone())));
     }
 
-    /// Removes a user that came on `terms`.
-    pub(crate) fn remove(&mut self, service: &ServiceKey, terms: &Terms) {
+    /// Removes a user that shared it as `sharing` says.
+    pub(crate) fn remove(&mut self, service: &ServiceKey, sharing: &SharingSpec) {
         self.services.remove(service);
-        for port in &terms.ports {
+        for port in &sharing.ports {
             self.ports.remove(port);
         }
     }
@@ -156,23 +161,23 @@ impl fmt::Display for Users {
     }
 }
 
-/// The addresses of one circle, so that one to share is found without looking
+/// The addresses of one group, so that one to share is found without looking
 /// at each.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct CircleIndex {
+pub(crate) struct SharingIndex {
     addresses: BTreeSet<IpAddr>,
     /// Where each port is in use. Neighbouring addresses merge, so that a
     /// search leaps over them.
     ports: BTreeMap<(IpFamily, Port), RangeInclusiveSet<u128>>,
 }
 
-impl CircleIndex {
+impl SharingIndex {
     /// Whether it holds nothing and can go.
     pub(crate) fn is_empty(&self) -> bool {
         self.addresses.is_empty()
     }
 
-    /// A Service of the circle uses `address` with `ports`.
+    /// A Service of the group uses `address` with `ports`.
     pub(crate) fn add(&mut self, address: IpAddr, ports: &BTreeSet<Port>) {
         let at = number(address);
         self.addresses.insert(address);
@@ -181,7 +186,7 @@ impl CircleIndex {
         }
     }
 
-    /// A Service of the circle no longer uses `address` with `ports`; `last`
+    /// A Service of the group no longer uses `address` with `ports`; `last`
     /// says that no other one does.
     pub(crate) fn remove(&mut self, address: IpAddr, ports: &BTreeSet<Port>, last: bool) {
         let at = number(address);

@@ -6,8 +6,8 @@ use ferrolb_api::IpFamily;
 
 use crate::allocator::Allocator;
 use crate::effect::{Effect, PoolUsage};
+use crate::exhaustion;
 use crate::pools::Pools;
-use crate::shortage;
 
 /// The counters as they were published. What somebody makes of them in a pool's
 /// status is no input (W49): whoever writes the status restores it (C83).
@@ -39,14 +39,14 @@ impl Usage {
         self.looked_at = changes;
         let mut effects = Vec::new();
         for pool in pools.config.pools.keys() {
-            let (stock, in_use) = (pools.stock(pool), allocator.in_use(pool));
+            let (total, in_use) = (pools.capacity(pool), allocator.in_use(pool));
             let usage = PoolUsage {
                 pool: pool.clone(),
-                total_ipv4: stock.capacity(IpFamily::V4),
-                total_ipv6: stock.capacity(IpFamily::V6),
+                total_ipv4: total.of_family(IpFamily::V4),
+                total_ipv6: total.of_family(IpFamily::V6),
                 assigned_ipv4: in_use.ipv4,
                 assigned_ipv6: in_use.ipv6,
-                exhausted: shortage::exhaustion(pool, pools, allocator),
+                exhausted: exhaustion::exhaustion(pool, pools, allocator),
             };
             if self.published.get(pool) != Some(&usage) {
                 self.published.insert(pool.clone(), usage.clone());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ferrolb_api::annotations::Annotations;
-use ferrolb_api::config::{Advertisement, Config, Pool, PoolSelection, SetAside};
+use ferrolb_api::config::{Advertisement, Config, Pool, PoolSelection};
 use ferrolb_api::service::{FamilyPolicy, Ingress, TrafficPolicy};
 use ferrolb_api::{Service, ServiceKey};
 use rand::{Rng, RngExt};
@@ -39,7 +39,8 @@ pub(crate) fn pool(name: &str, ranges: &[&str]) -> Pool {
         auto_assign: true,
         avoid_buggy_ips: false,
         allocation: None,
-        set_aside: SetAside::default(),
+        reservations: Vec::new(),
+        exclusions: Vec::new(),
     }
 }
 

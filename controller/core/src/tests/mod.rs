@@ -2,14 +2,14 @@
 
 mod checklist;
 mod counters;
+mod exhaustion;
 mod families;
 mod keeping;
 mod lifecycle;
 mod model;
 mod pools;
 mod requests;
-mod set_aside;
+mod reservations;
 mod sharing;
-mod shortage;
 mod world;
 mod writing;

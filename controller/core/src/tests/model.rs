@@ -171,11 +171,11 @@ fn check_store(world: &World) {
         let expected = held.get(&service.key).cloned().unwrap_or_default();
         assert_eq!(shown, expected, "{}", service.key);
         for pool in world.controller.config().pools.values() {
-            let withheld = shown
+            let unavailable = shown
                 .iter()
                 .filter(|address| pool.contains(**address))
-                .find_map(|address| pool.withheld(*address, service));
-            assert_eq!(withheld, None, "{}", service.key);
+                .find_map(|address| pool.unavailable(*address, service));
+            assert_eq!(unavailable, None, "{}", service.key);
         }
         for other in world.store.values().filter(|other| other.key != service.key) {
             if other.ingress_ips().any(|address| shown.contains(&address)) {
@@ -199,7 +199,7 @@ fn naive_pick(world: &World, pool: &Pool, family: IpFamily, service: &Service) -
     let free =
         |address: &IpAddr| {
             pool.may_assign(*address)
-                && pool.withheld(*address, service).is_none()
+                && pool.unavailable(*address, service).is_none()
                 && world.store.values().filter(|other| other.key != service.key).all(|other| {
                     other.ingress_ips().all(|shown| shown != *address) || may_share(service, other)
                 })

@@ -240,7 +240,7 @@ impl World {
                 owner.name,
                 service.key
             );
-            assert_eq!(owner.withheld(address, service), None, "S2: set aside");
+            assert_eq!(owner.unavailable(address, service), None, "S2: set aside");
         }
     }
 

@@ -9,15 +9,6 @@ use crate::address::{AddressRange, is_buggy};
 use crate::selector::Selector;
 use crate::service::Service;
 
-/// What a pool does not hand out to just anybody. No two entries overlap.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SetAside {
-    /// Held for the Services that match, in written order.
-    pub reservations: Vec<Reservation>,
-    /// Never handed out. They may lie outside of the pool, as a precaution.
-    pub exclusions: Vec<Exclusion>,
-}
-
 /// An entry of `spec.reservations`: nobody but the Services that match gets
 /// these addresses, and those get them first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +37,7 @@ pub struct Exclusion {
 /// Why a pool does not let a Service have one of its addresses. The text names
 /// the entry and its reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Withheld {
+pub enum Unavailable {
     /// Another Service's reservation.
     #[error("{address} of pool {pool:?} is reserved for {holder}{}", Because(.reason))]
     Reserved {
@@ -117,33 +108,33 @@ impl Pool {
     /// The reservation that holds the address, if one does.
     #[must_use]
     pub fn reservation_of(&self, address: IpAddr) -> Option<&Reservation> {
-        self.set_aside.reservations.iter().find(|entry| holds(&entry.ranges, address))
+        self.reservations.iter().find(|entry| holds(&entry.ranges, address))
     }
 
     /// The exclusion that covers the address, if one does.
     #[must_use]
     pub fn exclusion_of(&self, address: IpAddr) -> Option<&Exclusion> {
-        self.set_aside.exclusions.iter().find(|entry| holds(&entry.ranges, address))
+        self.exclusions.iter().find(|entry| holds(&entry.ranges, address))
     }
 
     /// Why `service` may not have this address of the pool, whoever uses it now.
     #[must_use]
-    pub fn withheld(&self, address: IpAddr, service: &Service) -> Option<Withheld> {
+    pub fn unavailable(&self, address: IpAddr, service: &Service) -> Option<Unavailable> {
         let pool = self.name.clone();
         if let Some(entry) = self.exclusion_of(address) {
-            return Some(Withheld::Excluded { address, pool, reason: entry.reason.clone() });
+            return Some(Unavailable::Excluded { address, pool, reason: entry.reason.clone() });
         }
         if self.avoid_buggy_ips && is_buggy(address) {
-            return Some(Withheld::Buggy { address, pool });
+            return Some(Unavailable::Buggy { address, pool });
         }
         let entry = self.reservation_of(address).filter(|entry| !entry.matches(service))?;
         let (holder, reason) = (entry.holder(), entry.reason.clone());
-        Some(Withheld::Reserved { address, pool, holder, reason })
+        Some(Unavailable::Reserved { address, pool, holder, reason })
     }
 
     /// Takes from reservations what the pool does not have any more.
     pub(super) fn clip_reservations(&mut self) {
-        for entry in &mut self.set_aside.reservations {
+        for entry in &mut self.reservations {
             let outside = without(&entry.ranges, self.ranges.iter());
             entry.ranges = without(&entry.ranges, outside.iter());
         }
@@ -152,14 +143,14 @@ impl Pool {
     /// The pool's ranges in written order, without what is excluded.
     #[must_use]
     pub fn assignable(&self) -> Vec<AddressRange> {
-        let exclusions = self.set_aside.exclusions.iter().flat_map(|entry| &entry.ranges);
+        let exclusions = self.exclusions.iter().flat_map(|entry| &entry.ranges);
         without(&self.ranges, exclusions)
     }
 
     /// The pool's ranges in written order, without what is excluded or reserved.
     #[must_use]
     pub fn unreserved(&self) -> Vec<AddressRange> {
-        without(&self.assignable(), self.set_aside.reservations.iter().flat_map(|entry| &entry.ranges))
+        without(&self.assignable(), self.reservations.iter().flat_map(|entry| &entry.ranges))
     }
 }
 

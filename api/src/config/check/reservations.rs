@@ -1,26 +1,27 @@
 //! Judging reservations and exclusions: by themselves, beside each other and
 //! against the pool that they are in.
 
-use super::super::set_aside::without;
-use super::super::{Exclusion, Pool, Problem, Reservation, SetAside, reason};
+use super::super::reservations::without;
+use super::super::{Exclusion, Pool, Problem, Reservation, reason};
 use crate::address::{AddressRange, AddressRangeError};
-use crate::crd::{ExclusionSpec, IPAddressPoolSpec, ReservationSpec};
+use crate::crd::{ExclusionSpec, ReservationSpec};
 use crate::selector::Selector;
 
-/// Reads what `spec` sets aside.
-pub(super) fn read(spec: &IPAddressPoolSpec) -> Result<SetAside, Problem> {
-    let reservations = spec.reservations.iter().enumerate().map(|(index, entry)| reservation(index, entry));
-    let exclusions = spec.excluded_addresses.iter().enumerate().map(|(index, entry)| exclusion(index, entry));
-    Ok(SetAside {
-        reservations: reservations.collect::<Result<_, _>>()?,
-        exclusions: exclusions.collect::<Result<_, _>>()?,
-    })
+/// Reads `spec.reservations`.
+pub(super) fn read(specs: &[ReservationSpec]) -> Result<Vec<Reservation>, Problem> {
+    specs.iter().enumerate().map(|(index, entry)| reservation(index, entry)).collect()
 }
 
-/// Whether what is set aside fits into its pool and nothing is set aside twice.
+/// Reads `spec.excludedAddresses`.
+pub(super) fn read_exclusions(specs: &[ExclusionSpec]) -> Result<Vec<Exclusion>, Problem> {
+    specs.iter().enumerate().map(|(index, entry)| exclusion(index, entry)).collect()
+}
+
+/// Whether reservations fit into their pool and no address is reserved or
+/// excluded twice.
 pub(super) fn fit(pool: &Pool) -> Result<(), Problem> {
-    let reserved = entries("spec.reservations", &pool.set_aside.reservations, |entry| &entry.ranges);
-    let excluded = entries("spec.excludedAddresses", &pool.set_aside.exclusions, |entry| &entry.ranges);
+    let reserved = entries("spec.reservations", &pool.reservations, |entry| &entry.ranges);
+    let excluded = entries("spec.excludedAddresses", &pool.exclusions, |entry| &entry.ranges);
     for (field, range) in &reserved {
         let outside = without(&[**range], pool.ranges.iter());
         if let Some(part) = outside.first() {

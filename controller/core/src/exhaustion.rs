@@ -5,7 +5,7 @@ use std::fmt;
 use ferrolb_api::{AddressRange, IpFamilies, IpFamily, Service};
 
 use crate::allocator::Allocator;
-use crate::pools::{Offer, Pools};
+use crate::pools::{AvailableRanges, Pools};
 
 /// The most pools that one message goes into.
 const MAX_POOLS: usize = 8;
@@ -16,11 +16,11 @@ const MAX_HOLDERS_OF_POOL: usize = 3;
 
 /// Every pool that could not serve a Service, and why not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tried(Vec<(String, Refusal)>);
+pub(crate) struct PoolFailures(Vec<(String, PoolFailure)>);
 
 /// Why one pool does not serve a Service that asks for nothing in particular.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
+pub(crate) enum PoolFailure {
     /// Its last edit went wrong.
     #[error("it is not valid, its Ready condition says why")]
     Rejected,
@@ -67,35 +67,35 @@ pub(crate) enum Refusal {
     NoneNow(IpFamily),
 }
 
-impl Tried {
+impl PoolFailures {
     /// All pools, for a Service of `families` that none of them has served.
     pub(crate) fn all(service: &Service, families: IpFamilies, pools: &Pools, allocator: &Allocator) -> Self {
         let in_force = pools.config.pools.values().map(|pool| {
-            let refusal = match () {
-                () if !pool.admits(service) => Refusal::NotAdmitted,
+            let failure = match () {
+                () if !pool.admits(service) => PoolFailure::NotAdmitted,
                 () => {
-                    let offer = pools.offer(pool, service);
-                    let is_meant = offer.reserved.iter().any(|range| families.contains(range.family()));
+                    let available = pools.available(pool, service);
+                    let is_meant = available.reserved.iter().any(|range| families.contains(range.family()));
                     match pool.auto_assign || is_meant {
-                        true => Refusal::of(&offer, families, pool.auto_assign, pools, allocator),
-                        false => Refusal::Manual,
+                        true => PoolFailure::of(&available, families, pool.auto_assign, pools, allocator),
+                        false => PoolFailure::Manual,
                     }
                 }
             };
-            (pool.name.clone(), refusal)
+            (pool.name.clone(), failure)
         });
-        let rejected = pools.rejected.iter().map(|name| (name.clone(), Refusal::Rejected));
+        let rejected = pools.rejected.iter().map(|name| (name.clone(), PoolFailure::Rejected));
         let mut all: Vec<_> = in_force.chain(rejected).collect();
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         Self(all)
     }
 }
 
-impl fmt::Display for Tried {
+impl fmt::Display for PoolFailures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (pool, refusal)) in self.0.iter().take(MAX_POOLS).enumerate() {
+        for (index, (pool, failure)) in self.0.iter().take(MAX_POOLS).enumerate() {
             f.write_str(if index == 0 { "" } else { "; " })?;
-            write!(f, "pool {pool:?}: {refusal}")?;
+            write!(f, "pool {pool:?}: {failure}")?;
         }
         match self.0.len().saturating_sub(MAX_POOLS) {
             0 => Ok(()),
@@ -104,31 +104,31 @@ impl fmt::Display for Tried {
     }
 }
 
-impl Refusal {
-    /// What the offer is short of for a Service of `families`. `is_open` says
+impl PoolFailure {
+    /// What is short in `available` for a Service of `families`. `is_open` says
     /// whether it may have addresses that are not reserved for it.
     pub(crate) fn of(
-        offer: &Offer<'_>,
+        available: &AvailableRanges<'_>,
         families: IpFamilies,
         is_open: bool,
         pools: &Pools,
         allocator: &Allocator,
     ) -> Self {
-        let pool = offer.pool;
-        let stock = pools.stock(&pool.name);
+        let pool = available.pool;
+        let total = pools.capacity(&pool.name);
         let wanted: &[IpFamily] = match &families {
             IpFamilies::Single(family) => std::slice::from_ref(family),
             IpFamilies::Dual => &[IpFamily::V4, IpFamily::V6],
         };
         let in_use = allocator.in_use(&pool.name);
         let short = wanted.iter().find_map(|family| {
-            let (capacity, unreserved) = (stock.capacity(*family), stock.unreserved_capacity(*family));
+            let (capacity, unreserved) = (total.of_family(*family), total.unreserved_of_family(*family));
             match () {
                 () if capacity == 0 => Some(Self::NoSuchFamily(*family)),
-                () if offer.reserved.iter().any(|range| range.family() == *family)
+                () if available.reserved.iter().any(|range| range.family() == *family)
                     && (unreserved == 0 || !is_open) =>
                 {
-                    reserved_in_use(offer, *family, allocator)
+                    reserved_in_use(available, *family, allocator)
                 }
                 () if unreserved == 0 => Some(Self::AllReserved { family: *family, capacity }),
                 () if in_use.of(*family) >= unreserved => Some(Self::AllInUse {
@@ -145,23 +145,28 @@ impl Refusal {
 }
 
 /// All that is reserved for the Service is in use; `None` if some is not.
-fn reserved_in_use(offer: &Offer<'_>, family: IpFamily, allocator: &Allocator) -> Option<Refusal> {
-    let ranges = || offer.reserved.iter().filter(|range| range.family() == family);
+fn reserved_in_use(
+    available: &AvailableRanges<'_>,
+    family: IpFamily,
+    allocator: &Allocator,
+) -> Option<PoolFailure> {
+    let ranges = || available.reserved.iter().filter(|range| range.family() == family);
     let used: i64 = ranges().map(|range| allocator.used_in(range)).sum();
-    let size = ranges().map(|range| range.usable(offer.pool.avoid_buggy_ips)).fold(0, i64::saturating_add);
+    let size =
+        ranges().map(|range| range.usable(available.pool.avoid_buggy_ips)).fold(0, i64::saturating_add);
     (used > 0 && used >= size).then(|| {
         let holders = holders(ranges(), used, MAX_HOLDERS_OF_POOL, allocator);
-        Refusal::ReservedInUse { family, holders }
+        PoolFailure::ReservedInUse { family, holders }
     })
 }
 
 /// What there is to say of `pool` if all addresses of a family are in use or
 /// reserved: who has them.
 pub(crate) fn exhaustion(pool: &str, pools: &Pools, allocator: &Allocator) -> Option<String> {
-    let stock = pools.stock(pool);
-    let reserved = pools.config.pools.get(pool).map(|pool| &pool.set_aside.reservations)?;
+    let total = pools.capacity(pool);
+    let reserved = pools.config.pools.get(pool).map(|pool| &pool.reservations)?;
     let texts = [IpFamily::V4, IpFamily::V6].into_iter().filter_map(|family| {
-        let (capacity, unreserved) = (stock.capacity(family), stock.unreserved_capacity(family));
+        let (capacity, unreserved) = (total.of_family(family), total.unreserved_of_family(family));
         let used = allocator.in_use(pool).of(family);
         // Most pools are far from it, and it is not necessary to count.
         if capacity == 0 || used < unreserved {
@@ -173,7 +178,7 @@ pub(crate) fn exhaustion(pool: &str, pools: &Pools, allocator: &Allocator) -> Op
         if unreserved > 0 && used - used_by_right < unreserved || used < capacity && unreserved == 0 {
             return None;
         }
-        let holders = holders(stock.assignable.iter().filter(of_family), used, MAX_HOLDERS, allocator);
+        let holders = holders(total.assignable.iter().filter(of_family), used, MAX_HOLDERS, allocator);
         let held = match capacity - used {
             0 => String::new(),
             free => format!(", {free} reserved and not in use"),

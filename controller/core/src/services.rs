@@ -6,17 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use ferrolb_api::{Service, ServiceKey, Time};
 
 use crate::allocator::Allocator;
-use crate::converge::{self, Outcome, Remark, Wanted};
 use crate::effect::{Effect, Notice};
 use crate::pools::Pools;
-use crate::record::Record;
+use crate::reconcile::{self, DesiredStatus, Finding, Reconciled};
+use crate::service_state::ServiceState;
 
 /// The Services and who waits for an address.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct ServiceTable {
     /// `--lb-class` (C2).
     class: Option<String>,
-    records: BTreeMap<ServiceKey, Record>,
+    states: BTreeMap<ServiceKey, ServiceState>,
     waiting: BTreeSet<ServiceKey>,
     allocator: Allocator,
     /// Whether something became available that a waiting Service may want.
@@ -30,7 +30,7 @@ pub(crate) struct Ledger {
 
 /// How a Service stands to us (C2, C11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum Class {
     /// A LoadBalancer of our class.
     Ours,
     /// Of our class, but no LoadBalancer: it shall have no address.
@@ -39,8 +39,8 @@ enum Standing {
     Foreign,
 }
 
-impl Ledger {
-    /// An empty ledger for Services of `class`.
+impl ServiceTable {
+    /// An empty table for Services of `class`.
     pub(crate) fn new(class: Option<String>) -> Self {
         Self { class, ..Self::default() }
     }
@@ -61,18 +61,18 @@ impl Ledger {
     }
 
     /// When a Service is to be looked at again, if nothing comes before.
-    pub(crate) fn next_look(&self) -> Option<Time> {
+    pub(crate) fn next_retry(&self) -> Option<Time> {
         self.later.first().map(|(at, _)| *at)
     }
 
     /// Looks again at those whose time has come.
-    pub(crate) fn look_again(&mut self, pools: &Pools) {
+    pub(crate) fn retry_due(&mut self, pools: &Pools) {
         while let Some((at, key)) = self.later.pop_first() {
             if at > self.now {
                 self.later.insert((at, key));
                 break;
             }
-            self.settle(&key, pools, false);
+            self.reconcile(&key, pools, false);
         }
         self.retry_waiting(pools);
     }
@@ -82,64 +82,64 @@ impl Ledger {
         std::mem::take(&mut self.effects)
     }
 
-    /// Takes note of a view of a Service.
-    pub(crate) fn observe(&mut self, view: Service) {
-        let key = view.key.clone();
-        if self.records.get(&key).is_some_and(|record| record.view.uid != view.uid) {
+    /// Takes note of a version of a Service.
+    pub(crate) fn observe(&mut self, object: Service) {
+        let key = object.key.clone();
+        if self.states.get(&key).is_some_and(|state| state.object.uid != object.uid) {
             // Deleted and made again in between: another Service.
             self.remove(&key);
         }
-        match self.records.get_mut(&key) {
-            Some(record) => record.update(view),
+        match self.states.get_mut(&key) {
+            Some(state) => state.update(object),
             None => {
-                self.records.insert(key, Record::new(view));
+                self.states.insert(key, ServiceState::new(object));
             }
         }
     }
 
     /// Takes note that these are all Services there are.
-    pub(crate) fn observe_all(&mut self, views: Vec<Service>) {
-        let listed: BTreeSet<ServiceKey> = views.iter().map(|view| view.key.clone()).collect();
+    pub(crate) fn observe_all(&mut self, objects: Vec<Service>) {
+        let listed: BTreeSet<ServiceKey> = objects.iter().map(|object| object.key.clone()).collect();
         let gone: Vec<ServiceKey> =
-            self.records.keys().filter(|key| !listed.contains(*key)).cloned().collect();
+            self.states.keys().filter(|key| !listed.contains(*key)).cloned().collect();
         for key in gone {
             self.remove(&key);
         }
-        for view in views {
-            self.observe(view);
+        for object in objects {
+            self.observe(object);
         }
     }
 
     /// A Service is gone, and with it whatever it held (C10).
     pub(crate) fn remove(&mut self, key: &ServiceKey) {
         let before = self.allocator.footprint(key);
-        self.allocator.set_lingering(key, BTreeSet::new());
+        self.allocator.set_pending_release(key, BTreeSet::new());
         self.release(key, "the Service is deleted");
         self.freed |= before.gives_way(&self.allocator.footprint(key));
-        self.records.remove(key);
+        self.states.remove(key);
         self.waiting.remove(key);
     }
 
     /// Looks at every Service: first at what each may keep, then at what each is
     /// missing (C5, C8). Those with more addresses come first, then by name, so
-    /// that the order in which they became known does not matter. `fresh` says
-    /// that all views have just come in.
-    pub(crate) fn settle_all(&mut self, pools: &Pools, fresh: bool) {
+    /// that the order in which they became known does not matter. `is_new_version` says
+    /// that all of them have just come in.
+    pub(crate) fn reconcile_all(&mut self, pools: &Pools, is_new_version: bool) {
         self.allocator.forget_skipped();
-        let keys = in_order(self.records.keys(), &self.records);
+        let keys = in_order(self.states.keys(), &self.states);
         for key in &keys {
             self.adopt(key, pools);
         }
         for key in &keys {
-            self.settle(key, pools, fresh);
+            self.reconcile(key, pools, is_new_version);
         }
         self.retry_waiting(pools);
     }
 
-    /// Looks at one Service whose view has just come in, and at those that wait
+    /// Looks at one Service of which a version has just come in, and at those that wait
     /// for what it gave up.
-    pub(crate) fn settle_one(&mut self, key: &ServiceKey, pools: &Pools) {
-        self.settle(key, pools, true);
+    pub(crate) fn reconcile_one(&mut self, key: &ServiceKey, pools: &Pools) {
+        self.reconcile(key, pools, true);
         self.retry_waiting(pools);
     }
 
@@ -148,98 +148,102 @@ impl Ledger {
         if !std::mem::take(&mut self.freed) {
             return;
         }
-        for key in in_order(&self.waiting, &self.records) {
-            self.settle(&key, pools, false);
+        for key in in_order(&self.waiting, &self.states) {
+            self.reconcile(&key, pools, false);
         }
     }
 
-    fn standing(&self, service: &Service) -> Standing {
+    fn class_of(&self, service: &Service) -> Class {
         match (service.load_balancer_class == self.class, service.is_load_balancer) {
-            (true, true) => Standing::Ours,
-            (true, false) => Standing::Retired,
-            (false, _) => Standing::Foreign,
+            (true, true) => Class::Ours,
+            (true, false) => Class::Retired,
+            (false, _) => Class::Foreign,
         }
     }
 
     fn adopt(&mut self, key: &ServiceKey, pools: &Pools) {
-        let record = &self.records[key];
-        match self.standing(&record.view) {
-            Standing::Ours => {
-                let remarks = converge::adopt(&record.view, record.is_answered(), pools, &mut self.allocator);
-                self.effects.extend(remarks.into_iter().filter_map(|remark| match remark {
-                    Remark::Notice(notice) => Some(Effect::Notice(notice)),
-                    Remark::Event(..) => None,
+        let state = &self.states[key];
+        match self.class_of(&state.object) {
+            Class::Ours => {
+                let findings = reconcile::adopt(&state.object, state.is_stale(), pools, &mut self.allocator);
+                self.effects.extend(findings.into_iter().filter_map(|finding| match finding {
+                    Finding::Notice(notice) => Some(Effect::Notice(notice)),
+                    Finding::Event(..) => None,
                 }));
             }
-            Standing::Retired => {}
-            Standing::Foreign => return,
+            Class::Retired => {}
+            Class::Foreign => return,
         }
-        self.mark_lingering(key);
+        self.mark_pending_release(key);
     }
 
-    fn settle(&mut self, key: &ServiceKey, pools: &Pools, fresh: bool) {
-        let Some(record) = self.records.get(key) else { return };
+    fn reconcile(&mut self, key: &ServiceKey, pools: &Pools, is_new_version: bool) {
+        let Some(state) = self.states.get(key) else { return };
         let before = self.allocator.footprint(key);
         // Its own former addresses are free for itself.
-        self.allocator.set_lingering(key, BTreeSet::new());
-        let ours = match self.standing(&record.view) {
-            Standing::Ours => {
-                let outcome =
-                    converge::converge(&record.view, record.is_answered(), pools, &mut self.allocator);
-                self.apply(key, outcome, fresh);
+        self.allocator.set_pending_release(key, BTreeSet::new());
+        let ours = match self.class_of(&state.object) {
+            Class::Ours => {
+                let reconciled =
+                    reconcile::reconcile(&state.object, state.is_stale(), pools, &mut self.allocator);
+                self.apply(key, reconciled, is_new_version);
                 true
             }
-            Standing::Retired => self.retire(key, fresh),
-            Standing::Foreign => self.part(key, fresh),
+            Class::Retired => self.retire(key, is_new_version),
+            Class::Foreign => self.part(key, is_new_version),
         };
         if ours {
-            self.mark_lingering(key);
+            self.mark_pending_release(key);
         } else {
-            self.records.remove(key);
+            self.states.remove(key);
             self.waiting.remove(key);
         }
         self.freed |= before.gives_way(&self.allocator.footprint(key));
     }
 
-    fn apply(&mut self, key: &ServiceKey, outcome: Outcome, fresh: bool) {
-        let Outcome { status, waiting, mut remarks } = outcome;
+    fn apply(&mut self, key: &ServiceKey, reconciled: Reconciled, is_new_version: bool) {
+        let Reconciled { status, waiting, mut findings } = reconciled;
         if waiting {
             self.waiting.insert(key.clone());
         } else {
             self.waiting.remove(key);
         }
-        let record = self.records.get_mut(key).expect("the Service at hand has a record");
+        let state = self.states.get_mut(key).expect("the Service at hand has a state");
         let write = match status {
-            Wanted::AsHeld => record.write(self.allocator.holding(key), fresh, self.now),
-            Wanted::Untouched => Vec::new(),
+            DesiredStatus::AsHeld => state.write(self.allocator.holding(key), is_new_version, self.now),
+            DesiredStatus::Untouched => Vec::new(),
         };
-        if let Some(at) = record.pause(self.now) {
+        if let Some(at) = state.pause(self.now) {
             self.later.insert((at, key.clone()));
         }
         let is_written = write.iter().any(|effect| matches!(effect, Effect::WriteService { .. }));
-        remarks.extend(is_written.then(|| record.deprecations()).flatten());
-        self.effects.extend(record.say(remarks));
+        findings.extend(is_written.then(|| state.deprecations()).flatten());
+        self.effects.extend(state.say(findings));
         self.effects.extend(write);
     }
 
     /// C11: clears a Service that is no LoadBalancer. Returns whether there is
     /// still something to be done.
-    fn retire(&mut self, key: &ServiceKey, fresh: bool) -> bool {
+    fn retire(&mut self, key: &ServiceKey, is_new_version: bool) -> bool {
         self.release(key, "the Service is no LoadBalancer of ours any more");
-        self.apply(key, Outcome { status: Wanted::AsHeld, waiting: false, remarks: Vec::new() }, fresh);
-        self.records[key].awaits_write()
+        self.apply(
+            key,
+            Reconciled { status: DesiredStatus::AsHeld, waiting: false, findings: Vec::new() },
+            is_new_version,
+        );
+        self.states[key].awaits_write()
     }
 
     /// C69a: a Service that has left our class gives back what it had from us;
     /// otherwise it is left alone (C3). Returns whether there is still something
     /// to be done.
-    fn part(&mut self, key: &ServiceKey, fresh: bool) -> bool {
-        let record = self.records.get_mut(key).expect("the Service at hand has a record");
+    fn part(&mut self, key: &ServiceKey, is_new_version: bool) -> bool {
+        let state = self.states.get_mut(key).expect("the Service at hand has a state");
         if let Some(held) = self.allocator.holding(key) {
-            record.parting.extend(&held.addresses);
+            state.parting.extend(&held.addresses);
         }
-        if record.carries_parting() {
-            return self.retire(key, fresh);
+        if state.carries_parting() {
+            return self.retire(key, is_new_version);
         }
         self.release(key, "the Service is not of our class any more");
         false
@@ -252,22 +256,22 @@ impl Ledger {
         }
     }
 
-    fn mark_lingering(&mut self, key: &ServiceKey) {
-        let mut addresses = self.records[key].may_be_stored();
+    fn mark_pending_release(&mut self, key: &ServiceKey) {
+        let mut addresses = self.states[key].may_be_stored();
         for address in self.allocator.holding(key).iter().flat_map(|held| &held.addresses) {
             addresses.remove(address);
         }
-        self.allocator.set_lingering(key, addresses);
+        self.allocator.set_pending_release(key, addresses);
     }
 }
 
 /// C5: more addresses first, then by name.
 fn in_order<'a>(
     keys: impl IntoIterator<Item = &'a ServiceKey>,
-    records: &BTreeMap<ServiceKey, Record>,
+    states: &BTreeMap<ServiceKey, ServiceState>,
 ) -> Vec<ServiceKey> {
     let mut keys: Vec<ServiceKey> = keys.into_iter().cloned().collect();
     // Stable: the keys come by name.
-    keys.sort_by_key(|key| Reverse(records.get(key).map_or(0, |record| record.view.ingress_ips().count())));
+    keys.sort_by_key(|key| Reverse(states.get(key).map_or(0, |state| state.object.ingress_ips().count())));
     keys
 }

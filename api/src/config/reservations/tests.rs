@@ -132,7 +132,7 @@ fn a_bad_edit_leaves_the_last_valid_reservations_in_force() {
     // What another pool has taken is not reserved by it any more.
     let (config, _) = judge(&[("a", bad), ("b", json!({ "addresses": ["10.0.0.128/25"] }))], &last);
     let kept: Vec<String> =
-        config.pools["a"].set_aside.reservations[0].ranges.iter().map(ToString::to_string).collect();
+        config.pools["a"].reservations[0].ranges.iter().map(ToString::to_string).collect();
     assert_eq!(kept, ["10.0.0.7-10.0.0.7"]);
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ferrolb_api::config::Withheld;
+use ferrolb_api::config::Unavailable;
 use ferrolb_api::service::{FamilyPolicy, Ingress};
 use ferrolb_api::{IpFamilies, Service};
 
@@ -10,27 +10,27 @@ use crate::allocator::{Allocator, Assignment};
 use crate::pool_choice::list;
 use crate::pools::Pools;
 use crate::request::{self, RequestError};
-use crate::sharing::{Conflict, Terms};
+use crate::sharing::{Conflict, SharingSpec};
 
 /// A Service and what counts for it.
 #[derive(Debug)]
-pub(crate) struct Situation<'a> {
+pub(crate) struct RetainContext<'a> {
     /// The Service as it was seen last.
     pub(crate) service: &'a Service,
-    /// Whether that view is older than what was decided last: then memory counts
+    /// Whether that version is older than what was decided last: then memory counts
     /// before the status it shows, otherwise after it.
-    pub(crate) answered: bool,
+    pub(crate) is_stale: bool,
     /// The pools.
     pub(crate) pools: &'a Pools,
-    /// On which terms it uses an address.
-    pub(crate) terms: Terms,
+    /// How it shares an address.
+    pub(crate) sharing: SharingSpec,
     /// The addresses it asks for.
-    pub(crate) asked: Result<Option<Vec<IpAddr>>, RequestError>,
+    pub(crate) requested: Result<Option<Vec<IpAddr>>, RequestError>,
 }
 
 /// Why a Service cannot keep its addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Loss {
+pub(crate) enum RetainError {
     /// C17
     #[error("it is not one address, nor one of each family")]
     Families,
@@ -45,7 +45,7 @@ pub(crate) enum Loss {
     NotInPool,
     /// The pool excludes it, avoids it or holds it for another Service (C62, C64).
     #[error(transparent)]
-    Withheld(Withheld),
+    Unavailable(Unavailable),
     /// C36
     #[error("pool {0:?} is not for this Service: its serviceAllocation says otherwise")]
     NotAdmitted(String),
@@ -54,27 +54,37 @@ pub(crate) enum Loss {
     Conflict(Conflict),
     /// C22
     #[error("pool {0:?} is asked for")]
-    OtherPoolAsked(String),
+    OtherPoolRequested(String),
     /// C24
     #[error("{} is asked for", list(.0))]
-    OtherAddressAsked(Vec<IpAddr>),
+    OtherAddressRequested(Vec<IpAddr>),
 }
 
-impl Loss {
-    /// Whether the Service itself asked for the change.
-    pub(crate) fn is_asked_for(&self) -> bool {
-        matches!(self, Self::OtherPoolAsked(_) | Self::OtherAddressAsked(_))
+impl RetainError {
+    /// Whether the Service itself requested the change.
+    pub(crate) fn is_requested(&self) -> bool {
+        matches!(self, Self::OtherPoolRequested(_) | Self::OtherAddressRequested(_))
     }
 }
 
-impl<'a> Situation<'a> {
+impl<'a> RetainContext<'a> {
     /// The situation of `service`.
-    pub(crate) fn new(service: &'a Service, answered: bool, pools: &'a Pools) -> Self {
-        Self { service, answered, pools, terms: Terms::of(service), asked: request::addresses(service) }
+    pub(crate) fn new(service: &'a Service, is_stale: bool, pools: &'a Pools) -> Self {
+        Self {
+            service,
+            is_stale,
+            pools,
+            sharing: SharingSpec::of(service),
+            requested: request::addresses(service),
+        }
     }
 
     /// C19 to C24: the first of what it has that it may keep.
-    pub(crate) fn keep(&self, allocator: &Allocator, families: IpFamilies) -> Result<Assignment, Loss> {
+    pub(crate) fn retain(
+        &self,
+        allocator: &Allocator,
+        families: IpFamilies,
+    ) -> Result<Assignment, RetainError> {
         let held = allocator.holding(&self.service.key);
         // What a rejected pool gave is left where it stands, but not written anew (S2).
         let in_memory = held.map(|held| {
@@ -83,47 +93,49 @@ impl<'a> Situation<'a> {
         });
         let shown = Some(self.shown()).filter(|shown| !shown.is_empty() && !self.unparsable());
         // A pair whose second address is on its way counts as known, too.
-        let answered = self.answered
+        let is_stale = self.is_stale
             || held
                 .zip(shown.as_ref())
                 .is_some_and(|(held, shown)| shown.iter().all(|address| held.addresses.contains(address)));
         let in_status = shown.map(|shown| (shown, self.service.annotations.allocated_from_pool.as_deref()));
-        let candidates = if answered { [in_memory, in_status] } else { [in_status, in_memory] };
-        let mut losses = Vec::new();
+        let candidates = if is_stale { [in_memory, in_status] } else { [in_status, in_memory] };
+        let mut errors = Vec::new();
         for (addresses, origin) in candidates.into_iter().flatten() {
-            match self.may_keep(&addresses, origin, families, allocator) {
+            match self.may_retain(&addresses, origin, families, allocator) {
                 Ok(pool) => return Ok(Assignment { addresses, pool }),
-                Err(loss) => losses.push((addresses, loss)),
+                Err(error) => errors.push((addresses, error)),
             }
         }
         // What counts is why it loses what it has.
         let current = self.current(allocator);
-        let loss = losses.into_iter().find(|(addresses, _)| *addresses == current);
-        Err(loss.map_or(Loss::Families, |(_, loss)| loss))
+        let error = errors.into_iter().find(|(addresses, _)| *addresses == current);
+        Err(error.map_or(RetainError::Families, |(_, error)| error))
     }
 
     /// The pool that lets it keep `addresses`, which once came from `origin`.
-    fn may_keep(
+    fn may_retain(
         &self,
         addresses: &[IpAddr],
         origin: Option<&str>,
         families: IpFamilies,
         allocator: &Allocator,
-    ) -> Result<String, Loss> {
-        let has = IpFamilies::of(addresses).ok_or(Loss::Families)?;
+    ) -> Result<String, RetainError> {
+        let has = IpFamilies::of(addresses).ok_or(RetainError::Families)?;
         let half = has != IpFamilies::Dual && families == IpFamilies::Dual;
         if has != families && !(half && self.service.family_policy == FamilyPolicy::PreferDualStack) {
-            return Err(Loss::FamiliesChanged { service: families });
+            return Err(RetainError::FamiliesChanged { service: families });
         }
         let pool = self.owner(addresses, origin)?;
         if let Some(conflict) = addresses.iter().find_map(|address| self.conflict(*address, allocator)) {
-            return Err(Loss::Conflict(conflict));
+            return Err(RetainError::Conflict(conflict));
         }
-        if let Some(asked) = request::pool(self.service).filter(|asked| *asked != pool) {
-            return Err(Loss::OtherPoolAsked(asked.to_owned()));
+        if let Some(requested) = request::pool(self.service).filter(|requested| *requested != pool) {
+            return Err(RetainError::OtherPoolRequested(requested.to_owned()));
         }
-        match &self.asked {
-            Ok(Some(asked)) if !same_set(asked, addresses) => Err(Loss::OtherAddressAsked(asked.clone())),
+        match &self.requested {
+            Ok(Some(requested)) if !same_set(requested, addresses) => {
+                Err(RetainError::OtherAddressRequested(requested.clone()))
+            }
             _ => Ok(pool),
         }
     }
@@ -132,27 +144,27 @@ impl<'a> Situation<'a> {
     /// withholds none of them. A
     /// pool that exists but is not valid keeps what came from it: an edit gone
     /// wrong takes no address away.
-    pub(crate) fn owner(&self, addresses: &[IpAddr], origin: Option<&str>) -> Result<String, Loss> {
+    pub(crate) fn owner(&self, addresses: &[IpAddr], origin: Option<&str>) -> Result<String, RetainError> {
         let pool = self.pools.config.pool_of(addresses);
         match (pool, origin.filter(|origin| self.pools.rejected.contains(*origin))) {
             (Some(pool), _) if pool.admits(self.service) => {
-                match self.pools.withheld(addresses, self.service) {
-                    Some(withheld) => Err(Loss::Withheld(withheld)),
+                match self.pools.unavailable(addresses, self.service) {
+                    Some(unavailable) => Err(RetainError::Unavailable(unavailable)),
                     None => Ok(pool.name.clone()),
                 }
             }
             (_, Some(origin)) => Ok(origin.to_owned()),
-            (Some(pool), None) => Err(Loss::NotAdmitted(pool.name.clone())),
+            (Some(pool), None) => Err(RetainError::NotAdmitted(pool.name.clone())),
             (None, None) => {
-                let withheld = self.pools.withheld(addresses, self.service);
-                Err(withheld.map_or(Loss::NotInPool, Loss::Withheld))
+                let unavailable = self.pools.unavailable(addresses, self.service);
+                Err(unavailable.map_or(RetainError::NotInPool, RetainError::Unavailable))
             }
         }
     }
 
     /// What keeps it from keeping `address` (C50).
     pub(crate) fn conflict(&self, address: IpAddr, allocator: &Allocator) -> Option<Conflict> {
-        allocator.keep_conflict(address, &self.service.key, &self.terms)
+        allocator.retain_conflict(address, &self.service.key, &self.sharing)
     }
 
     /// What it has: in memory, else in its status.
