@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::envelope::GossipRejection;
-use crate::responder::DropReason;
+use crate::gossip::envelope::GossipRejection;
+use crate::wire::responder::DropReason;
 
 /// The most addresses that have counters of their own. A series is never
 /// removed (F10), so a cluster that goes through more addresses than this in

@@ -7,39 +7,24 @@
 
 #![forbid(unsafe_code)]
 
-mod agenda;
-mod announcements;
-mod askers;
-mod cluster;
 mod counters;
 mod effect;
-mod election;
-mod eligibility;
-mod envelope;
 #[cfg(test)]
 mod fixtures;
-mod gate;
-mod gratuitous;
-mod groups;
-mod handover;
+mod gossip;
 mod input;
 mod interface;
-mod l2_status;
-mod membership;
-mod obstacle;
-mod owners;
-mod pacing;
+mod ownership;
 mod random;
-mod reach;
-mod responder;
-mod silences;
 mod speaker;
+mod status;
+mod wire;
 
-pub use announcements::{Announcement, InterfaceSet};
 pub use counters::{AddressCounters, Counters, MAX_COUNTED_ADDRESSES};
 pub use effect::{Effect, EventReason, L2StatusChange, Notice, WithdrawReason};
-pub use envelope::GossipRejection;
+pub use gossip::envelope::GossipRejection;
 pub use input::{Input, Peer};
 pub use interface::{Interface, InterfaceId, MacAddr};
-pub use responder::DropReason;
 pub use speaker::{NotReady, Settings, Speaker};
+pub use wire::announcements::{Announcement, InterfaceSet};
+pub use wire::responder::DropReason;

@@ -7,27 +7,30 @@ use std::time::Duration;
 use ferrolb_api::config::Resources;
 use ferrolb_api::{NodeName, ServiceKey, Time};
 
-use crate::agenda::Agenda;
-use crate::announcements::{Announcement, Announcements};
-use crate::askers::Askers;
-use crate::cluster::Cluster;
 use crate::counters::Counters;
 use crate::effect::{Effect, Notice, WithdrawReason};
-use crate::eligibility::Eligible;
-use crate::gate::Gate;
-use crate::gratuitous::Gratuitous;
-use crate::groups::Groups;
-use crate::handover::Handover;
+use crate::gossip::membership::{Membership, Output};
 use crate::input::{Input, Peer};
 use crate::interface::{Interface, InterfaceId, MacAddr};
-use crate::l2_status::L2Statuses;
-use crate::membership::{Membership, Output};
-use crate::owners::Owners;
+use crate::ownership::cluster::Cluster;
+use crate::ownership::eligibility::Eligible;
+use crate::ownership::owners::Owners;
 use crate::random::stream;
-use crate::reach::Subnet;
-use crate::silences::Silences;
+use crate::status::agenda::Agenda;
+use crate::status::l2_status::L2Statuses;
+use crate::wire::announcements::{Announcement, Announcements};
+use crate::wire::askers::Askers;
+use crate::wire::gate::Gate;
+use crate::wire::gratuitous::Gratuitous;
+use crate::wire::groups::Groups;
+
+use crate::ownership::reach::Subnet;
+use crate::status::silences::Silences;
+
+use handover::Handover;
 
 mod frames;
+mod handover;
 mod leaving;
 mod reaches;
 mod reporting;

@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use ferrolb_api::{IpFamily, Time};
 
 use super::Speaker;
-use crate::announcements::Lookup;
-use crate::askers::Asker;
 use crate::effect::{Effect, Notice};
-use crate::gate::Request;
 use crate::interface::{Interface, InterfaceId, MacAddr};
-use crate::responder::{self, DropReason, Verdict, arp, ndp};
+use crate::wire::announcements::Lookup;
+use crate::wire::askers::Asker;
+use crate::wire::gate::Request;
+use crate::wire::responder::{self, DropReason, Verdict};
+use crate::wire::{arp, ndp};
 
 /// A frame that was read, whichever its protocol.
 struct Heard {

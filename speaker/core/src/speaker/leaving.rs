@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use ferrolb_api::Time;
 
 use super::Speaker;
+use super::handover::Handover;
 use crate::effect::{Effect, Notice, WithdrawReason};
-use crate::handover::Handover;
 
 impl Speaker {
     pub(super) fn begin_handover(&mut self, now: Time) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ferrolb_api::Time;
 
 use super::Speaker;
-use crate::reach::{self, Reach};
+use crate::ownership::reach::{self, Reach};
 
 impl Speaker {
     /// Says what this node can announce on. It counts here once it counts for all.

@@ -11,13 +11,13 @@ use sha2::{Digest, Sha256};
 
 use super::Speaker;
 use super::services::electorate;
-use crate::announcements::{Announced, InterfaceSet};
 use crate::effect::{Effect, EventReason};
-use crate::eligibility::{self, Matching};
-use crate::l2_status::{Nodes, Standing};
-use crate::obstacle::{Link, Obstacle, Outlook, Situation};
-use crate::reach::Place;
-use crate::silences::Word;
+use crate::ownership::eligibility::{self, Matching};
+use crate::ownership::reach::Place;
+use crate::status::l2_status::{Nodes, Standing};
+use crate::status::obstacle::{Link, Obstacle, Outlook, Situation};
+use crate::status::silences::Word;
+use crate::wire::announcements::{Announced, InterfaceSet};
 
 /// The nodes as this speaker sees them.
 struct Seen<'a> {

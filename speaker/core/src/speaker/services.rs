@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use ferrolb_api::{NodeName, ServiceKey, Time};
 
 use super::{Settings, Speaker, Work};
-use crate::announcements::{Announced, InterfaceSet};
-use crate::cluster::Cluster;
 use crate::effect::{Effect, EventReason, Notice, WithdrawReason};
-use crate::election::{self, Candidate};
-use crate::eligibility::{self, Electorate, Eligible, Matching};
-use crate::membership::Membership;
-use crate::reach::Reaches;
+use crate::gossip::membership::Membership;
+use crate::ownership::cluster::Cluster;
+use crate::ownership::election::{self, Candidate};
+use crate::ownership::eligibility::{self, Electorate, Eligible, Matching};
+use crate::ownership::reach::Reaches;
+use crate::wire::announcements::{Announced, InterfaceSet};
 
 /// What is to be done about one Service.
 enum Decision {

@@ -3,11 +3,12 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
-use crate::announcements::InterfaceSet;
 use crate::effect::EventReason;
 use crate::fixtures;
-use crate::responder::arp::{Operation, Packet, parse};
-use crate::responder::{DropReason, is_ipv6, ndp};
+use crate::wire::announcements::InterfaceSet;
+use crate::wire::arp::{Operation, Packet, parse};
+use crate::wire::ndp;
+use crate::wire::responder::{DropReason, is_ipv6};
 use ferrolb_api::config::Config;
 use ferrolb_api::endpoints::Endpoint;
 use ferrolb_api::service::{Ingress, TrafficPolicy};

@@ -14,8 +14,8 @@ fn web() -> Service {
 }
 
 fn election_winner(ip: Ipv4Addr) -> NodeName {
-    let candidate = |node| crate::election::Candidate { node: name(node), score: 0 };
-    crate::election::order(&[candidate(0), candidate(1)], ip.into()).remove(0)
+    let candidate = |node| crate::ownership::election::Candidate { node: name(node), score: 0 };
+    crate::ownership::election::order(&[candidate(0), candidate(1)], ip.into()).remove(0)
 }
 
 #[test]
@@ -406,9 +406,9 @@ fn w2_ten_thousand_services_and_a_node_less() {
     let after: BTreeSet<IpAddr> = speaker.announced().map(|entry| entry.address).collect();
     assert!(after.len() > before, "it takes its share of the other's");
     let candidates: Vec<_> =
-        (0..9).map(|node| crate::election::Candidate { node: name(node), score: 0 }).collect();
+        (0..9).map(|node| crate::ownership::election::Candidate { node: name(node), score: 0 }).collect();
     for number in (0..10_000).step_by(97) {
-        let first = crate::election::order(&candidates, ip(number)).remove(0);
+        let first = crate::ownership::election::order(&candidates, ip(number)).remove(0);
         assert_eq!(after.contains(&ip(number)), first == name(0));
     }
 }
@@ -432,6 +432,7 @@ fn t1_random_frames_and_datagrams_never_panic() {
         drain(&mut speaker);
     }
     assert!(
-        speaker.askers.recent(at(3_000), vip(101).into(), ETH0).count() <= crate::askers::MAX_PER_ADDRESS
+        speaker.askers.recent(at(3_000), vip(101).into(), ETH0).count()
+            <= crate::wire::askers::MAX_PER_ADDRESS
     );
 }

@@ -1,7 +1,7 @@
 //! IPv6: from a Service to groups, announcements and answers.
 
 use super::*;
-use crate::responder::ndp::{ALL_NODES, Kind, Message, solicited_node};
+use crate::wire::ndp::{ALL_NODES, Kind, Message, solicited_node};
 
 const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
 const FOREIGN: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x66]);

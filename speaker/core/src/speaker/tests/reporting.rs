@@ -355,7 +355,7 @@ fn reporting_never_delays_a_takeover() {
             .iter()
             .filter(|effect| matches!(effect, Effect::L2Status { change: L2StatusChange::Create(_), .. }))
             .count();
-        assert!(count <= crate::agenda::STEP, "{count} in one step");
+        assert!(count <= crate::status::agenda::STEP, "{count} in one step");
         created += count;
     }
     assert_eq!(speaker.counters().pauses, 0);

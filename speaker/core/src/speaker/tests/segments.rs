@@ -2,7 +2,7 @@
 
 use super::together::Lan;
 use super::*;
-use crate::election::{self, Candidate};
+use crate::ownership::election::{self, Candidate};
 
 const ETH1: InterfaceId = InterfaceId(3);
 /// Longer than a loss of carrier takes to count, and its news to arrive.

@@ -12,9 +12,9 @@ use smoltcp::wire::{
     Ipv6Packet, Ipv6Repr, NdiscNeighborFlags, NdiscRepr,
 };
 
-use crate::announcements::Lookup;
 use crate::interface::MacAddr;
-use crate::responder::{DropReason, ETHERNET_HEADER, MAX_FRAME, VLAN_TAGS, Verdict};
+use crate::wire::announcements::Lookup;
+use crate::wire::responder::{DropReason, ETHERNET_HEADER, MAX_FRAME, VLAN_TAGS, Verdict};
 
 /// All nodes of the link.
 pub(crate) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);

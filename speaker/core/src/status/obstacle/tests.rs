@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::*;
 use crate::fixtures::{advertisement, config, pool, service};
-use crate::reach::Reaches;
+use crate::ownership::reach::Reaches;
 
 const NODES: [&str; 3] = ["cp01", "wk01", "wk02"];
 

@@ -16,8 +16,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::identity::Identity;
-use crate::envelope::{GossipRejection, MAX_BOOT};
-use crate::reach::{Link, Reach, Subnet};
+use crate::gossip::envelope::{GossipRejection, MAX_BOOT};
+use crate::ownership::reach::{Link, Reach, Subnet};
 
 /// The longest encoding of a reach, in bytes; what does not fit is cut. With the
 /// longest name it leaves room in a datagram.
@@ -213,7 +213,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::envelope::MAX_PAYLOAD;
+    use crate::gossip::envelope::MAX_PAYLOAD;
     use ferrolb_api::NodeName;
     use rand::{RngExt, SeedableRng};
 

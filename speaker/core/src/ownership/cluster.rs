@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ferrolb_api::config::{self, Config, Resources, Verdict};
 use ferrolb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
 
-use crate::eligibility::Endpoints;
+use crate::ownership::eligibility::Endpoints;
 
 /// The cluster as far as it has been told. Whatever was not told yet is empty.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ferrolb_api::{ServiceKey, Time};
 
-use crate::obstacle::Link;
+use crate::status::obstacle::Link;
 
 /// An obstacle is worth a word once it has lasted this long: Pods that start
 /// and speakers that take over are no obstacles.

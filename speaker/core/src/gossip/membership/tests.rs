@@ -1,7 +1,7 @@
 //! Clusters of member lists in virtual time, over a network that loses datagrams.
 
 use super::*;
-use crate::reach::Link;
+use crate::ownership::reach::Link;
 use rand::RngExt;
 use sha2::{Digest, Sha256};
 

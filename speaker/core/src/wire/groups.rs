@@ -9,10 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
 
-use crate::announcements::InterfaceSet;
 use crate::effect::Effect;
 use crate::interface::InterfaceId;
-use crate::responder::ndp::solicited_node;
+use crate::wire::announcements::InterfaceSet;
+use crate::wire::ndp::solicited_node;
 
 /// The most addresses listened to that other nodes own. Each costs a report to
 /// the routers every two minutes, and a place in the NIC's filter.

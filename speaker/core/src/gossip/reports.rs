@@ -11,7 +11,7 @@ use std::time::Duration;
 use ferrolb_api::{NodeName, Time};
 
 use super::report::{Edition, Report};
-use crate::reach::{Reach, Reaches};
+use crate::ownership::reach::{Reach, Reaches};
 
 /// How long to wait for the first answer; then twice as long each time.
 const FIRST_WAIT: Duration = Duration::from_millis(200);

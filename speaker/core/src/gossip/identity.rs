@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ferrolb_api::NodeName;
 use serde::{Deserialize, Serialize};
 
-use crate::envelope::MAX_BOOT;
+use crate::gossip::envelope::MAX_BOOT;
 
 /// A member in one of its lives. Two with the same name are the same member;
 /// the later life wins.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::fixtures::{self, advertisement, on_interfaces, pool};
 use crate::interface::{Interface, InterfaceId, MacAddr};
-use crate::reach::Reach;
+use crate::ownership::reach::Reach;
 use ferrolb_api::AddressRange;
 use ferrolb_api::annotations::{ALLOW_SHARED_IP, Annotations, DEPRECATED_PREFIX};
 use ferrolb_api::config::{PoolSelection, Preference};
@@ -338,7 +338,7 @@ fn reached(
     let config = config(vec![Advertisement { interfaces, ..advertisement("l2") }]);
     let ranges: Vec<AddressRange> =
         ["172.16.0.0/16", "fd00::/16"].iter().map(|range| range.parse().expect("a range")).collect();
-    let subnets = crate::reach::subnets_of(&reaches, ranges.iter());
+    let subnets = crate::ownership::reach::subnets_of(&reaches, ranges.iter());
     let places = addresses.iter().map(|text| Place::of(text.parse().expect("an address"), &subnets));
     let matching = Matching { advertisements: vec![0], places: places.collect() };
     let only_on = local.map(|nodes| nodes.iter().map(|name| NodeName::from(*name)).collect());

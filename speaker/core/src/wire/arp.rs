@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 
 use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol};
 
-use crate::announcements::Lookup;
 use crate::interface::MacAddr;
-use crate::responder::{DropReason, ETHERNET_HEADER, MAX_FRAME, VLAN_TAGS, Verdict};
+use crate::wire::announcements::Lookup;
+use crate::wire::responder::{DropReason, ETHERNET_HEADER, MAX_FRAME, VLAN_TAGS, Verdict};
 
 /// Ethernet's minimum without checksum, in bytes: what is shorter is padded.
 const MIN_FRAME: usize = 60;

@@ -21,12 +21,12 @@ use std::time::Duration;
 use ferrolb_api::Time;
 use rand::RngExt;
 
-use crate::askers::{Asker, Askers};
 use crate::interface::{InterfaceId, MacAddr};
-use crate::pacing::Bucket;
 use crate::random::Stream;
-use crate::responder::arp::{Operation, Packet};
-use crate::responder::ndp::Message;
+use crate::wire::arp::{Operation, Packet};
+use crate::wire::askers::{Asker, Askers};
+use crate::wire::ndp::Message;
+use crate::wire::pacing::Bucket;
 
 /// When the waves of A1 go out, in milliseconds after the first.
 const ARP_WAVES: &[u64] = &[0, 200, 1_100, 3_000, 9_000, 27_000];

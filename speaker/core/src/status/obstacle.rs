@@ -1,7 +1,7 @@
 //! Why nobody announces a Service: the first broken link of the chain from its
 //! class to its owner, in words that say what to do.
 //!
-//! Unlike [`crate::eligibility`] it looks at the Service from nowhere: every
+//! Unlike [`crate::ownership::eligibility`] it looks at the Service from nowhere: every
 //! node comes to the same answer, whichever it is.
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use ferrolb_api::node::EXCLUDE_LABEL;
 use ferrolb_api::service::{Ingress, TrafficPolicy};
 use ferrolb_api::{Node, NodeName, Service};
 
-use crate::eligibility::{self, Electorate, Endpoints};
+use crate::ownership::eligibility::{self, Electorate, Endpoints};
 
 /// The most names in one message.
 const MAX_NAMES: usize = 5;

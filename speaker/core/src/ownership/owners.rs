@@ -1,6 +1,6 @@
 //! Who owns each Service's addresses, kept up to date at little cost.
 //!
-//! The answer is always what [`crate::election`] gives for the candidates of the
+//! The answer is always what [`crate::ownership::election`] gives for the candidates of the
 //! moment. What is remembered only saves work: when one of a hundred nodes dies,
 //! only the Services that it owned are hashed again.
 
@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use ferrolb_api::{NodeName, ServiceKey};
 
-use crate::election::{self, Candidate, Standing};
-use crate::eligibility::{self, Eligible, Matching, Prospect};
+use crate::ownership::election::{self, Candidate, Standing};
+use crate::ownership::eligibility::{self, Eligible, Matching, Prospect};
 
 /// The candidates under one set of advertisements, shared by its Services.
 #[derive(Debug, Default)]
@@ -168,7 +168,7 @@ fn first<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::announcements::InterfaceSet;
+    use crate::wire::announcements::InterfaceSet;
     use rand::seq::IteratorRandom;
     use rand::{RngExt, SeedableRng};
 

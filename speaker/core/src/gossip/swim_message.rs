@@ -4,7 +4,7 @@
 use foca::{Codec, Header, Member, Message, PostcardCodec};
 
 use super::identity::Identity;
-use crate::envelope::GossipRejection;
+use crate::gossip::envelope::GossipRejection;
 
 /// What a message says, as far as we judge it.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! What nodes can announce on, told over a network that loses datagrams (W13).
 
 use super::*;
-use crate::membership::reports::LOST_AFTER;
+use crate::gossip::reports::LOST_AFTER;
 
 fn links(names: &[&str]) -> Reach {
     let links = names.iter().map(|name| ((*name).to_owned(), Link::default())).collect();

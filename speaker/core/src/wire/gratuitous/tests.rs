@@ -1,9 +1,9 @@
 //! Tests of the announcement schedule and its pacing.
 
 use super::*;
-use crate::askers::Asker;
 use crate::random::stream;
-use crate::responder::arp::parse;
+use crate::wire::arp::parse;
+use crate::wire::askers::Asker;
 
 const ETH0: InterfaceId = InterfaceId(2);
 const ETH1: InterfaceId = InterfaceId(3);

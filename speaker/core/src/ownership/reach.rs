@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use ferrolb_api::address::{AddressRange, from_number, number};
 use ferrolb_api::{IpFamily, NodeName};
 
-use crate::announcements::InterfaceSet;
 use crate::interface::Interface;
+use crate::wire::announcements::InterfaceSet;
 
 /// An on-link subnet.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

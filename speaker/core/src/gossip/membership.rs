@@ -21,21 +21,16 @@ use std::time::Duration;
 use ferrolb_api::{NodeName, Time};
 use foca::{Foca, NoCustomBroadcast, Notification, PostcardCodec, Runtime, State, Timer};
 
-use crate::envelope::{Envelope, GossipRejection, MAX_BOOT, MAX_PAYLOAD, Opened};
+use crate::gossip::envelope::{Envelope, GossipRejection, MAX_BOOT, MAX_PAYLOAD, Opened};
+use crate::gossip::identity::Identity;
+use crate::gossip::report::Report;
+use crate::gossip::reports::Reports;
+use crate::gossip::timers::Timers;
+use crate::gossip::{report, swim_message};
 use crate::input::Peer;
+use crate::ownership::reach::{Reach, Reaches};
 use crate::random::{Stream, stream};
-use crate::reach::{Reach, Reaches};
 use crate::speaker::Settings;
-use identity::Identity;
-use report::Report;
-use reports::Reports;
-use timers::Timers;
-
-mod identity;
-mod message;
-mod report;
-mod reports;
-mod timers;
 
 /// How often a member is probed. With the three below: profile T2+, the
 /// quickest that killed no healthy node at 20 % loss or in a pause of one second.
@@ -193,7 +188,7 @@ impl Membership {
         if report::is_report(&opened.payload) {
             return self.handle_report(now, &opened);
         }
-        let glimpse = message::glimpse(&opened.payload)?;
+        let glimpse = swim_message::glimpse(&opened.payload)?;
         if glimpse.source.name() == self.foca.identity().name() {
             return Err(GossipRejection::FromOurselves);
         }
@@ -271,7 +266,7 @@ impl Membership {
     pub(crate) fn leave(&mut self) {
         self.left = true;
         for member in self.foca.iter_members() {
-            let bytes = message::leave(self.foca.identity(), member.id());
+            let bytes = swim_message::leave(self.foca.identity(), member.id());
             self.world
                 .outputs
                 .push_back(Output::Send(member.id().address(), self.world.envelope.seal(&bytes)));
@@ -300,7 +295,7 @@ impl Membership {
 
     /// T20: whoever speaks of a later life of ours than this one has known us
     /// before our clock went back. Only a life after that one is believed.
-    fn outlive(&mut self, glimpse: &message::Glimpse) {
+    fn outlive(&mut self, glimpse: &swim_message::Glimpse) {
         let own = self.foca.identity();
         let named = glimpse.subjects.iter().chain([&glimpse.destination]);
         let latest = named.filter(|id| id.name() == own.name()).map(Identity::boot).max();
