@@ -9,9 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use api_server::{ApiServer, Identity, NAMESPACE};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Container, Service};
+use kube_apiserver::{ApiServer, Identity, NAMESPACE};
 use serde_json::json;
 use tests::probe::{Probe, Record};
 
@@ -408,7 +408,7 @@ impl Cluster {
 
     /// Writes that our programs have asked for so far, the Lease's apart.
     #[must_use]
-    pub fn writes(&self) -> Vec<api_server::Request> {
+    pub fn writes(&self) -> Vec<kube_apiserver::Request> {
         let accounts =
             [Program::Controller, Program::Speaker].map(|program| Identity::account(program.name()));
         let all = accounts.iter().flat_map(|account| self.api.requests(account));

@@ -8,8 +8,8 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use api_server::Identity;
 use cluster::Cluster;
+use kube_apiserver::Identity;
 
 /// A directory for logs; one of our own making goes with the value.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use api_server::ApiServer;
 use k8s_openapi::api::core::v1::Service;
 use kube::Api;
 use kube::api::ListParams;
+use kube_apiserver::ApiServer;
 use tests::echo::Echo;
 use tests::kernel;
 use tests::namespaces::Namespace;

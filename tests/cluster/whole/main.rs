@@ -2,7 +2,7 @@
 //! shipped programs against a real API server, and a client behind a router that asks every millisecond.
 //!
 //! One cluster for all cases, in their order; each begins and ends with everything running. It needs the binaries of
-//! Kubernetes (see the package `api-server`) and runs without root. When a case fails, logs and a capture are in the
+//! Kubernetes (see the package `kube-apiserver`) and runs without root. When a case fails, logs and a capture are in the
 //! target directory's `tmp/whole/`. `WHOLE_API_GONE` is how long the API server is away, in seconds.
 
 mod cases;

@@ -1,6 +1,6 @@
 //! The semantics that controllers depend on, one row each. Every row takes any
 //! client and a namespace of its own: the real API server is held to the same
-//! table (`tests/real_api/semantics.rs`).
+//! table (`tests/real-api/semantics.rs`).
 
 use std::collections::BTreeMap;
 

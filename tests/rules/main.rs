@@ -1,0 +1,12 @@
+//! The rules of the tree: sources, pages, manifests and packages as they lie there. Seconds, and nothing is needed.
+
+mod compatibility;
+mod crds;
+mod dependencies;
+mod documentation;
+mod fuzzing;
+mod gitops;
+mod manifests;
+mod monitoring;
+mod packaging;
+mod tidy;

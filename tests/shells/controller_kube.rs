@@ -1,0 +1,8 @@
+//! The controller as it runs, event loop and core included, against the
+//! in-memory API server under tokio's paused clock: what stands in the end,
+//! and how many writes it took.
+
+mod faults;
+mod setup;
+mod surroundings;
+mod writes;

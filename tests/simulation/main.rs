@@ -1,0 +1,8 @@
+//! Whole clusters in virtual time, on simulated networks.
+
+mod checklist;
+mod ndp_lab;
+mod neighbour_model;
+mod scenarios;
+mod segments;
+mod sweep;
