@@ -2,9 +2,9 @@
 
 use clap::{Parser, ValueEnum};
 use ferrolb_shell::CommonArgs;
-use ferrolb_shell::flags::{go_bool, non_empty, those_given};
-use ferrolb_shell::leadership::{self, Candidacy};
-use ferrolb_shell::namespace::{self, NamespaceError};
+use ferrolb_shell::kubernetes::leader_election::{self, Candidacy};
+use ferrolb_shell::process::flags::{go_bool, non_empty, those_given};
+use ferrolb_shell::process::namespace::{self, NamespaceError};
 
 /// Gives each LoadBalancer Service an address out of an IPAddressPool.
 #[derive(Parser, Clone, Debug)]
@@ -128,7 +128,7 @@ impl Args {
         self.leader_elect.unwrap_or_default().then(|| Candidacy {
             namespace: settings.namespace.clone(),
             name: self.leader_elect_resource_name.clone(),
-            holder: settings.pod_name.clone().unwrap_or_else(leadership::host_name),
+            holder: settings.pod_name.clone().unwrap_or_else(leader_election::host_name),
         })
     }
 
@@ -157,7 +157,7 @@ mod tests {
 
     fn args(more: &[&str]) -> Result<Args, clap::Error> {
         let all = ["controller", "--namespace=metallb-system"].iter().chain(more);
-        ferrolb_shell::flags::try_parse(all.map(OsString::from))
+        ferrolb_shell::process::flags::try_parse(all.map(OsString::from))
     }
 
     #[test]

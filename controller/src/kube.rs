@@ -15,11 +15,11 @@ use controller_core::{Effect, EventReason, Input, Notice};
 use ferrolb_api::config::Kind;
 use ferrolb_api::configuration_state::{self, Rejected};
 use ferrolb_api::{Service, ServiceKey};
-use ferrolb_shell::configuration_state::{Judgement, Keeper, Subject};
-use ferrolb_shell::events::{self, EventWriter, Events, Occurrence, Reporter};
-use ferrolb_shell::queue::{self, Queue, Writes};
-use ferrolb_shell::resources::{self, Source, Statuses};
-use ferrolb_shell::watch::{Change, Watch};
+use ferrolb_shell::kubernetes::configuration_state::{Judgement, Keeper, Subject};
+use ferrolb_shell::kubernetes::events::{self, EventWriter, Events, Occurrence, Reporter};
+use ferrolb_shell::kubernetes::resources::{self, Source, Statuses};
+use ferrolb_shell::kubernetes::watch::{Change, Watch};
+use ferrolb_shell::kubernetes::write_queue::{self, Queue, Writes};
 use ferrolb_shell::{OwnPod, Readiness, Shutdown};
 use k8s_openapi::api::core::v1 as core;
 use prometheus::IntCounter;
@@ -134,8 +134,8 @@ struct Writer {
 
 impl Writer {
     fn new(client: Client, namespace: String, metrics: Metrics, judgement: watch::Sender<Judgement>) -> Self {
-        let (services, services_queue) = queue::channel(SERVICES);
-        let (statuses, statuses_queue) = queue::channel(OBJECTS);
+        let (services, services_queue) = write_queue::channel(SERVICES);
+        let (statuses, statuses_queue) = write_queue::channel(OBJECTS);
         let (events, event_writer) =
             events::channel(Reporter { component: "metallb-controller", host: None });
         Self {

@@ -14,10 +14,12 @@ use std::process::ExitCode;
 
 use ::kube::Client;
 use anyhow::Context as _;
-use ferrolb_shell::http::{self, Endpoints, HttpSettings};
-use ferrolb_shell::leadership::{self, Candidacy};
-use ferrolb_shell::logs::LogLevel;
-use ferrolb_shell::{Readiness, Shutdown, client, flags, logs, shutdown};
+use ferrolb_shell::admin::http::{self, Endpoints, HttpSettings};
+use ferrolb_shell::kubernetes::client;
+use ferrolb_shell::kubernetes::leader_election::{self, Candidacy};
+use ferrolb_shell::process::logs::LogLevel;
+use ferrolb_shell::process::{flags, logs, shutdown};
+use ferrolb_shell::{Readiness, Shutdown};
 use prometheus::Registry;
 use tokio::sync::mpsc;
 use tracing::level_filters::LevelFilter;
@@ -75,7 +77,7 @@ fn start_logged(args: &Args, settings: Settings, http: HttpSettings) -> anyhow::
 async fn serve(args: &Args, settings: Settings, http: HttpSettings) -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal().context("cannot handle signals")?;
     let endpoints = Endpoints { registry: Registry::new(), readiness: Readiness::default() };
-    endpoints.registry.register(Box::new(ferrolb_shell::metrics::Process::default()))?;
+    endpoints.registry.register(Box::new(ferrolb_shell::admin::metrics::Process::default()))?;
     let client = client::connect(args.common.kubeconfig.as_deref()).await?;
     http::start(&http, &client, &endpoints, &shutdown).await?;
     match args.candidacy(&settings) {
@@ -113,7 +115,7 @@ pub async fn run_elected(
     metrics.forget_all();
     let gate = readiness.gate("leader election", "the Lease is not read yet");
     let outside = readiness.names();
-    let (mut leadership, candidate) = leadership::channel(client.clone(), candidacy, &registry, gate);
+    let (mut leadership, candidate) = leader_election::channel(client.clone(), candidacy, &registry, gate);
     let tenures = async {
         loop {
             let tenure = tokio::select! {

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    controller::run(&ferrolb_shell::flags::parse())
+    controller::run(&ferrolb_shell::process::flags::parse())
 }

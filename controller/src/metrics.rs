@@ -1,7 +1,7 @@
 //! The controller's metrics: MetalLB's names and labels (F1 to F6a).
 
 use controller_core::PoolUsage;
-use ferrolb_shell::metrics::{ClientMetrics, register};
+use ferrolb_shell::admin::metrics::{ClientMetrics, register};
 use prometheus::{IntGaugeVec, Opts, Registry};
 
 /// What `/metrics` shows.

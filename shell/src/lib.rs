@@ -6,31 +6,12 @@
 
 #![forbid(unsafe_code)]
 
-pub mod backoff;
-pub mod client;
-pub mod clock;
-pub mod comeback;
-pub mod configuration_state;
-pub mod events;
-pub mod failure;
-pub mod flags;
-pub mod http;
-pub mod leadership;
-pub mod lease;
-pub mod logs;
-pub mod metrics;
-pub mod namespace;
-pub mod own_pod;
-pub mod queue;
-pub mod random;
-pub mod readiness;
-pub mod resources;
-pub mod shutdown;
-pub mod tls;
-pub mod watch;
+pub mod admin;
+pub mod kubernetes;
+pub mod process;
 
-pub use clock::Clock;
-pub use flags::CommonArgs;
-pub use own_pod::OwnPod;
-pub use readiness::{Gate, Readiness};
-pub use shutdown::Shutdown;
+pub use admin::readiness::{Gate, Readiness};
+pub use kubernetes::own_pod::OwnPod;
+pub use process::clock::Clock;
+pub use process::flags::CommonArgs;
+pub use process::shutdown::Shutdown;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use ferrolb_api::NodeName;
 use ferrolb_shell::CommonArgs;
-use ferrolb_shell::flags::{HttpFlagError, go_bool, non_empty, those_given};
-use ferrolb_shell::http::HttpSettings;
-use ferrolb_shell::namespace::{self, NamespaceError};
+use ferrolb_shell::admin::http::HttpSettings;
+use ferrolb_shell::process::flags::{HttpFlagError, go_bool, non_empty, those_given};
+use ferrolb_shell::process::namespace::{self, NamespaceError};
 
 /// The gossip port unless `--ml-bindport` says otherwise (E3).
 pub const GOSSIP_PORT: u16 = 7946;
@@ -287,7 +287,7 @@ mod tests {
 
     fn args(more: &[&str]) -> Args {
         let all = ["speaker", "--namespace=metallb-system"].iter().chain(more);
-        ferrolb_shell::flags::try_parse(all.map(OsString::from)).expect("these flags exist")
+        ferrolb_shell::process::flags::try_parse(all.map(OsString::from)).expect("these flags exist")
     }
 
     fn refused(more: &[&str]) -> String {
@@ -352,7 +352,8 @@ mod tests {
         let flags = ["--frrk8s-namespace=frr", "-frrk8s-secret-passthrough", "--bgp-debounce-timeout=100ms"];
         let args = args(&[&["--node-name=wk01"], &flags[..]].concat());
         args.settings().expect("they change nothing");
-        let lines = log_lines::of(|| ferrolb_shell::flags::log_without_effect(&args.without_effect()));
+        let lines =
+            log_lines::of(|| ferrolb_shell::process::flags::log_without_effect(&args.without_effect()));
         let [line] = lines.as_slice() else { panic!("{lines:?}") };
         assert_eq!(line["flags"], "--frrk8s-namespace --frrk8s-secret-passthrough --bgp-debounce-timeout");
         assert_eq!(line["level"], "info");

@@ -24,9 +24,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::prometheus::Registry;
 use anyhow::{Context as _, anyhow, bail};
-use ferrolb_shell::http::{self, Endpoints};
-use ferrolb_shell::metrics::ClientMetrics;
-use ferrolb_shell::{Readiness, Shutdown, client, flags, logs, random, shutdown};
+use ferrolb_shell::admin::http::{self, Endpoints};
+use ferrolb_shell::admin::metrics::ClientMetrics;
+use ferrolb_shell::kubernetes::client;
+use ferrolb_shell::process::{flags, logs, random, shutdown};
+use ferrolb_shell::{Readiness, Shutdown};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 

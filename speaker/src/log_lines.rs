@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use ferrolb_shell::logs::{self, LogLevel};
+use ferrolb_shell::process::logs::{self, LogLevel};
 use serde_json::Value;
 use tracing::Dispatch;
 

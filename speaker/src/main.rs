@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use ferrolb_shell::flags;
+use ferrolb_shell::process::flags;
 use speaker::args::Args;
 use tracing::level_filters::LevelFilter;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ferrolb_api::crd::{IPAddressPool, ServiceL2Status};
-use ferrolb_shell::logs::{self, LogLevel};
+use ferrolb_shell::process::logs::{self, LogLevel};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
 use kube_apiserver::{Identity, NAMESPACE, Request};

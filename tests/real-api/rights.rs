@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use fake_api::{Attributes, Grant, Rbac};
 use ferrolb_api::crd::{ConfigurationState, IPAddressPool, L2Advertisement, ServiceL2Status};
-use ferrolb_shell::http::{self, Endpoints, HttpSettings};
-use ferrolb_shell::tls::TlsSettings;
-use ferrolb_shell::{Readiness, shutdown};
+use ferrolb_shell::Readiness;
+use ferrolb_shell::admin::http::{self, Endpoints, HttpSettings};
+use ferrolb_shell::admin::tls::TlsSettings;
+use ferrolb_shell::process::shutdown;
 use k8s_openapi::api::core::v1 as core;
 use kube::config::AuthInfo;
 use kube::{Client, Config};

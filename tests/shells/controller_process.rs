@@ -1,9 +1,10 @@
 //! The controller as a task of a test.
 
 use controller::args::Settings;
-use ferrolb_shell::http::Endpoints;
-use ferrolb_shell::leadership::Candidacy;
-use ferrolb_shell::{Readiness, shutdown};
+use ferrolb_shell::Readiness;
+use ferrolb_shell::admin::http::Endpoints;
+use ferrolb_shell::kubernetes::leader_election::Candidacy;
+use ferrolb_shell::process::shutdown;
 use kube::Client;
 use prometheus::Registry;
 use tests::objects::NAMESPACE;

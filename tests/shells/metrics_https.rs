@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fake_api::{FakeApi, Fault, Match, Rbac};
-use ferrolb_shell::http::{self, Endpoints, HttpSettings};
-use ferrolb_shell::tls::certificate::{CHAIN_FILE, KEY_FILE};
-use ferrolb_shell::{CommonArgs, Readiness, shutdown};
+use ferrolb_shell::admin::http::{self, Endpoints, HttpSettings};
+use ferrolb_shell::admin::tls::certificate::{CHAIN_FILE, KEY_FILE};
+use ferrolb_shell::process::shutdown;
+use ferrolb_shell::{CommonArgs, Readiness};
 use futures::future::join_all;
 use prometheus::Registry;
 use serde_json::{Value, json};
@@ -79,7 +80,7 @@ fn common(args: &[&str]) -> CommonArgs {
         #[command(flatten)]
         common: CommonArgs,
     }
-    let args = ferrolb_shell::flags::try_parse::<Example>(args.iter().map(Into::into));
+    let args = ferrolb_shell::process::flags::try_parse::<Example>(args.iter().map(Into::into));
     args.expect("these flags exist").common
 }
 
@@ -96,7 +97,7 @@ async fn serve(flags: &[&str]) -> Served {
     let settings = settings(flags);
     let address = (Ipv4Addr::LOCALHOST, settings.metrics_port).into();
     let endpoints = Endpoints { registry: Registry::new(), readiness: Readiness::default() };
-    let _ = ferrolb_shell::metrics::ClientMetrics::register(&endpoints.registry);
+    let _ = ferrolb_shell::admin::metrics::ClientMetrics::register(&endpoints.registry);
     let (trigger, shutdown) = shutdown::channel();
     let client = api.client(SPEAKER);
     http::start(&settings, &client, &endpoints, &shutdown).await.expect("the port is free");
@@ -407,7 +408,7 @@ async fn g32_metrics_are_served_on_the_given_host() {
     let port_flag = format!("--port={port}");
     let args = args.iter().copied().chain([port_flag.as_str(), "--health-probe-port=0"]);
     let args: speaker::args::Args =
-        ferrolb_shell::flags::try_parse(args.map(Into::into)).expect("these flags exist");
+        ferrolb_shell::process::flags::try_parse(args.map(Into::into)).expect("these flags exist");
     let settings = args.settings().expect("their values are good").http;
     assert_eq!((settings.metrics_host, &settings.tls), (Some(IpAddr::from(host)), &None));
 

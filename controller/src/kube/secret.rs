@@ -5,9 +5,9 @@ use std::time::Duration;
 use ::kube::api::PostParams;
 use ::kube::{Api, Client};
 use ferrolb_shell::Readiness;
-use ferrolb_shell::backoff::Backoff;
-use ferrolb_shell::failure::{self, Failure};
-use ferrolb_shell::random::{self, Jitter};
+use ferrolb_shell::kubernetes::error::{self, Failure};
+use ferrolb_shell::process::backoff::Backoff;
+use ferrolb_shell::process::random::{self, Jitter};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
@@ -73,12 +73,12 @@ async fn create(
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match api.create(&params, &secret).await {
         Ok(_) => Ok(true),
-        Err(error) => match failure::classify(&error) {
+        Err(error) => match error::classify(&error) {
             Failure::AlreadyExists => Ok(false),
             Failure::Forbidden => {
-                Err(format!("the RBAC rules lack the verb create on secrets: {}", failure::describe(&error)))
+                Err(format!("the RBAC rules lack the verb create on secrets: {}", error::describe(&error)))
             }
-            _ => Err(failure::describe(&error)),
+            _ => Err(error::describe(&error)),
         },
     }
 }
@@ -89,9 +89,9 @@ async fn owner(client: &Client, namespace: &str, deployment: &str) -> Result<Opt
     let found = match api.get(deployment).await {
         Ok(found) => found,
         Err(error) => {
-            return match failure::classify(&error) {
+            return match error::classify(&error) {
                 Failure::NotFound | Failure::Forbidden => {
-                    let error = failure::describe(&error);
+                    let error = error::describe(&error);
                     tracing::warn!(
                         op = "createMemberlistSecret",
                         deployment,
@@ -100,7 +100,7 @@ async fn owner(client: &Client, namespace: &str, deployment: &str) -> Result<Opt
                     );
                     Ok(None)
                 }
-                _ => Err(failure::describe(&error)),
+                _ => Err(error::describe(&error)),
             };
         }
     };

@@ -7,7 +7,7 @@ use ::kube::api::{ApiResource, DynamicObject};
 use ::kube::{Api, Client};
 use ferrolb_api::ServiceKey;
 use ferrolb_api::annotations::IP_ALLOCATED_FROM_POOL;
-use ferrolb_shell::queue::Outcome;
+use ferrolb_shell::kubernetes::write_queue::Outcome;
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Value, json};
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::kube::Api;
 use ::kube::api::{DynamicObject, Patch, PatchParams, PostParams};
-use ferrolb_shell::failure::{self, Failure};
-use ferrolb_shell::queue::Outcome;
+use ferrolb_shell::kubernetes::error::{self, Failure};
+use ferrolb_shell::kubernetes::write_queue::Outcome;
 use serde_json::Value;
 
 use super::{Errors, FIELD_MANAGER};
@@ -47,7 +47,7 @@ impl StatusPatch {
                     written();
                     return Outcome::Done;
                 }
-                Err(error) if failure::classify(&error) == Failure::Forbidden => {}
+                Err(error) if error::classify(&error) == Failure::Forbidden => {}
                 Err(error) => return self.outcome(name, patch, &error),
             }
         }
@@ -69,8 +69,8 @@ impl StatusPatch {
 
     fn outcome(&self, name: &str, patch: &Value, error: &::kube::Error) -> Outcome {
         let resource = self.resource;
-        let text = failure::describe(error);
-        match failure::classify(error) {
+        let text = error::describe(error);
+        match error::classify(error) {
             // Somebody has changed something else between our GET and our PUT.
             Failure::Conflict if patch["metadata"]["resourceVersion"].is_null() => {
                 tracing::debug!(op = "write", resource, name, error = text, "trying again");
@@ -106,7 +106,7 @@ impl StatusPatch {
             }
         }
         self.errors.inc();
-        match failure::classify(error) {
+        match error::classify(error) {
             Failure::Forbidden | Failure::Refused => Outcome::RetrySlowly,
             _ => Outcome::retry(error),
         }

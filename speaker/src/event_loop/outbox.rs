@@ -116,7 +116,7 @@ mod tests {
     use std::time::Duration;
 
     use ferrolb_api::ServiceKey;
-    use ferrolb_shell::logs::LogLevel;
+    use ferrolb_shell::process::logs::LogLevel;
     use speaker_core::{EventReason, InterfaceId, MacAddr};
     use tokio::time::{sleep, timeout};
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ferrolb_api::L2Status;
 use ferrolb_api::crd::ServiceL2Status;
 use ferrolb_api::l2_status::{L2StatusContent, Subject, Time};
-use ferrolb_shell::failure::{self, Failure};
-use ferrolb_shell::queue::{self, Outcome, Queue, Writes};
-use ferrolb_shell::watch::{Change, Watch};
+use ferrolb_shell::kubernetes::error::{self, Failure};
+use ferrolb_shell::kubernetes::watch::{Change, Watch};
+use ferrolb_shell::kubernetes::write_queue::{self, Outcome, Queue, Writes};
 use ferrolb_shell::{OwnPod, Readiness};
 use jiff::Timestamp;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
@@ -41,7 +41,7 @@ pub(super) fn channel(
     own_pod: OwnPod,
     errors: IntCounter,
 ) -> (Writes<String, L2StatusChange>, Writer) {
-    let (writes, queue) = queue::channel(OBJECTS);
+    let (writes, queue) = write_queue::channel(OBJECTS);
     let api = Api::namespaced(client, namespace);
     (writes, Writer { queue, api, own_pod, errors, told: AtomicBool::new(false) })
 }
@@ -122,8 +122,8 @@ impl Context {
     }
 
     fn outcome(&self, verb: &str, name: &str, error: &kube::Error) -> Outcome {
-        let text = failure::describe(error);
-        match failure::classify(error) {
+        let text = error::describe(error);
+        match error::classify(error) {
             // The reply to the first try was lost; or a newer view of the object
             // is on its way; or it is gone.
             Failure::AlreadyExists | Failure::Conflict => return Outcome::Done,

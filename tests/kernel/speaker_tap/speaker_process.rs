@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use ferrolb_shell::shutdown;
+use ferrolb_shell::process::shutdown;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ fn run(node: &str, address: &str) -> anyhow::Result<()> {
         gossip_address: Some(gossip),
         gossip_secret: Some(b"a secret of the test".to_vec()),
         boot_id: u64::try_from(boot.as_millis())?,
-        seed: ferrolb_shell::random::bytes()?,
+        seed: ferrolb_shell::process::random::bytes()?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let _guard = runtime.enter();

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ferrolb_api::{ServiceKey, Time};
-use ferrolb_shell::metrics::ClientMetrics;
-use ferrolb_shell::{Readiness, client, shutdown};
+use ferrolb_shell::Readiness;
+use ferrolb_shell::admin::metrics::ClientMetrics;
+use ferrolb_shell::kubernetes::client;
+use ferrolb_shell::process::shutdown;
 use kube::Client;
 use kube_apiserver::{ApiServer, Identity, NAMESPACE};
 use prometheus::Registry;

@@ -4,7 +4,7 @@ use std::io;
 
 use fake_api::{FakeApi, Fault, Match, Rbac};
 use ferrolb_api::crd::{IPAddressPool, L2Advertisement};
-use ferrolb_shell::logs::{self, LogLevel};
+use ferrolb_shell::process::logs::{self, LogLevel};
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Value, json};
 use tests::log_lines::Written;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fake_api::{FakeApi, FaultPlan};
-use ferrolb_shell::lease::{DURATION, PERIOD};
+use ferrolb_shell::kubernetes::leader_election::lease::{DURATION, PERIOD};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Value, json};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fake_api::{Fault, Match, Refusal};
 use ferrolb_shell::Readiness;
-use ferrolb_shell::leadership;
-use ferrolb_shell::lease::{DURATION, PERIOD, RENEW_WITHIN};
+use ferrolb_shell::kubernetes::leader_election;
+use ferrolb_shell::kubernetes::leader_election::lease::{DURATION, PERIOD, RENEW_WITHIN};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as core;
 use kube::api::{Api, Patch, PatchParams};
@@ -85,7 +85,7 @@ async fn x26_no_write_leaves_the_process_once_the_lease_has_run_out() {
     let api = cluster(1);
     let gate = Readiness::default().gate("leader election", "");
     let (mut leadership, candidate) =
-        leadership::channel(api.client(A), candidacy(A), &Registry::new(), gate);
+        leader_election::channel(api.client(A), candidacy(A), &Registry::new(), gate);
     let brake = Brake::default();
     let task = tokio::spawn(Stoppable::new(&brake, candidate.run_while(std::future::pending())));
     let tenure = leadership.gained().await;

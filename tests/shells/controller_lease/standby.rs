@@ -1,7 +1,7 @@
 //! Several controllers while nothing happens to them: one works, and the others stand by.
 
 use fake_api::{Fault, Match, Refusal, RequestRecord};
-use ferrolb_shell::lease::{PERIOD, RENEW_WITHIN};
+use ferrolb_shell::kubernetes::leader_election::lease::{PERIOD, RENEW_WITHIN};
 use tokio::time::sleep;
 
 use super::setup::{
