@@ -127,6 +127,52 @@ pub struct Verdict {
     pub effective: Option<Effective>,
 }
 
+/// An object that is not in force as it stands, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl Rejected {
+    /// Its kind and name, as `IPAddressPool/first`.
+    #[must_use]
+    pub fn object(&self) -> String {
+        format!("{}/{}", self.kind, self.name)
+    }
+}
+
+/// What a process has in force of the custom resources, and what it leaves out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigurationReport {
+    /// The number of pools in force.
+    pub pools: usize,
+    /// The number of advertisements in force.
+    pub advertisements: usize,
+    /// What is left out, in the order of the verdicts.
+    pub rejected: Vec<Rejected>,
+}
+
+impl ConfigurationReport {
+    /// That of `config` and the verdicts which led to it.
+    #[must_use]
+    pub fn new(config: &Config, verdicts: &[Verdict]) -> Self {
+        let rejected = verdicts.iter().filter_map(|verdict| {
+            let problem = verdict.outcome.as_ref().err()?.to_string();
+            Some(Rejected { kind: verdict.kind, name: verdict.name.clone(), problem })
+        });
+        Self {
+            pools: config.pools.len(),
+            advertisements: config.advertisements.len(),
+            rejected: rejected.collect(),
+        }
+    }
+}
+
 /// Whether an object does something: an advertisement that finds a pool, a pool
 /// that is advertised. Neither makes the object wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::conditions::shortened;
+use crate::config::Rejected;
 use crate::crd::configuration_state::{CONFIGURATION_ERROR, ConfigurationStateStatus, RECONCILED};
 
 /// The longest message, in bytes. Kubernetes allows 32,768; whoever has more
@@ -15,15 +16,6 @@ const MAX_PROBLEM_LEN: usize = 256;
 /// Room for the number of objects that are not named.
 const MORE_LEN: usize = 64;
 
-/// An object that is left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejected {
-    /// Its kind and name, as `IPAddressPool/first`.
-    pub object: String,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
 /// The message of a condition (A58): empty if nothing is left out, otherwise
 /// every object that is, and why. Of very many only as many as have room, and
 /// how many more there are.
@@ -32,7 +24,7 @@ pub fn message(rejected: &[Rejected]) -> String {
     if rejected.is_empty() {
         return String::new();
     }
-    let entry = |rejected: &Rejected| format!("{}: {}", rejected.object, rejected.problem);
+    let entry = |rejected: &Rejected| format!("{}: {}", rejected.object(), rejected.problem);
     let prefix = "configuration error: ".to_owned();
     let whole = prefix.clone() + &rejected.iter().map(entry).collect::<Vec<_>>().join("; ");
     if whole.len() <= MAX_MESSAGE_LEN {
@@ -96,6 +88,7 @@ pub fn status(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Kind;
     use crate::crd::configuration_state::{CONFIG_VALID, ConfigurationResult, POOLS_VALID};
 
     fn at(seconds: i64) -> Time {
@@ -103,7 +96,9 @@ mod tests {
     }
 
     fn rejected(object: &str, problem: &str) -> Rejected {
-        Rejected { object: object.to_owned(), problem: problem.to_owned() }
+        let (kind, name) = object.split_once('/').expect("the test writes kind/name");
+        let kind = Kind::parse(kind).expect("one of ours");
+        Rejected { kind, name: name.to_owned(), problem: problem.to_owned() }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use ::kube::{Api, Client};
 use controller_core::{Effect, EventReason, Input, Notice};
 use ferrolb_api::config::Kind;
-use ferrolb_api::configuration_state::{self, Rejected};
+use ferrolb_api::configuration_state;
 use ferrolb_api::{Service, ServiceKey};
 use ferrolb_shell::kubernetes::configuration_state::{Judgement, Keeper, Subject};
 use ferrolb_shell::kubernetes::events::{self, EventWriter, Events, Occurrence, Reporter};
@@ -249,31 +249,20 @@ impl Dispatch {
                     self.metrics.client.update_errors.inc();
                 }
             }
-            Effect::Notice(notice) => self.note(&notice),
+            Effect::Configuration(report) => {
+                self.metrics.client.config_read(report.rejected.len());
+                self.judgement.send_replace(Some(configuration_state::message(&report.rejected)));
+                notices::log_configuration(&report);
+            }
+            Effect::Notice(notice) => {
+                if matches!(notice, Notice::Unassigned { .. }) {
+                    self.metrics.client.update_errors.inc();
+                }
+                notices::log(&notice);
+            }
         }
         None
     }
-
-    fn note(&self, notice: &Notice) {
-        match notice {
-            Notice::ConfigLoaded { rejected, .. } => {
-                self.metrics.client.config_read(rejected.len());
-                self.judgement.send_replace(Some(configuration_state::message(&named(rejected))));
-            }
-            Notice::Unassigned { .. } => self.metrics.client.update_errors.inc(),
-            _ => {}
-        }
-        notices::log(notice);
-    }
-}
-
-/// What is left out, as it is said in the `ConfigurationState`.
-fn named(rejected: &[(Kind, String, String)]) -> Vec<Rejected> {
-    let one = |(kind, name, problem): &(Kind, String, String)| Rejected {
-        object: format!("{kind}/{name}"),
-        problem: problem.clone(),
-    };
-    rejected.iter().map(one).collect()
 }
 
 /// A counter of failed writes, by another name for the modules below.

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use controller_core::Notice;
+use ferrolb_api::config::{ConfigurationReport, Rejected};
 
-/// Writes one line, or one for each object that is not in force.
+/// Writes one line.
 pub fn log(notice: &Notice) {
     match notice {
         Notice::Allocated { service, addresses, pool } => {
@@ -31,23 +32,20 @@ pub fn log(notice: &Notice) {
         Notice::Unassigned { service, reason } => {
             tracing::warn!(op = "allocateIPs", service = %service, error = reason, "IP allocation failed");
         }
-        Notice::ConfigLoaded { pools, advertisements, rejected } => {
-            for (kind, name, error) in rejected {
-                tracing::error!(
-                    op = "setConfig", kind = %kind, name,
-                    error = format!("failed to parse the configuration: {error}"), "an object is not in force"
-                );
-            }
-            let rejected = rejected.len();
-            tracing::info!(
-                event = "configLoaded",
-                pools,
-                advertisements,
-                rejected,
-                "configuration (re)loaded"
-            );
-        }
     }
+}
+
+/// Writes one line, and one for each object that is not in force.
+pub fn log_configuration(report: &ConfigurationReport) {
+    for Rejected { kind, name, problem } in &report.rejected {
+        tracing::error!(
+            op = "setConfig", kind = %kind, name,
+            error = format!("failed to parse the configuration: {problem}"), "an object is not in force"
+        );
+    }
+    let (pools, advertisements) = (report.pools, report.advertisements);
+    let rejected = report.rejected.len();
+    tracing::info!(event = "configLoaded", pools, advertisements, rejected, "configuration (re)loaded");
 }
 
 fn joined(addresses: &[IpAddr]) -> String {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use ferrolb_api::{ServiceKey, Time};
 use ferrolb_shell::{Clock, Shutdown};
 use socket2::Socket;
-use speaker_core::{Counters, Effect, Input, NotReady, Settings, Speaker};
+use speaker_core::{Counters, Effect, Input, NotReady, Report, Settings, Speaker};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
@@ -36,7 +36,7 @@ const INPUTS_PER_TURN: u32 = 16;
 /// How often a changed summary is published while the loop is busy or idle.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the end of the loop waits for what it has to say to be taken.
-const LAST_EFFECTS: Duration = Duration::from_secs(1);
+const LAST_REPORTS: Duration = Duration::from_secs(1);
 
 /// The open sockets that the loop takes over.
 #[derive(Debug)]
@@ -98,9 +98,9 @@ pub struct Channels {
     pub interfaces: mpsc::Receiver<Input<'static>>,
     /// SIGTERM: hand over, then end.
     pub shutdown: Shutdown,
-    /// Events and notices, for Kubernetes and the log. When it is full they wait
-    /// in the loop; what is too much even for that is dropped and counted.
-    pub effects: mpsc::Sender<Effect>,
+    /// What people are to be told, by Kubernetes and the log. When it is full it
+    /// waits in the loop; what is too much even for that is dropped and counted.
+    pub reports: mpsc::Sender<Report>,
     /// A copied summary for `/metrics`, at most each second.
     pub summary: watch::Sender<Summary>,
 }
@@ -116,8 +116,8 @@ pub struct Summary {
     pub groups: GroupCounts,
     /// Datagrams in and out.
     pub datagrams: DatagramCounts,
-    /// Events and notices dropped because nobody took them in time.
-    pub effects_dropped: u64,
+    /// Reports dropped because nobody took them in time.
+    pub reports_dropped: u64,
     /// Turns of the loop, since start.
     pub turns: u64,
     /// What this node announces (F7).
@@ -142,7 +142,7 @@ pub fn spawn(
         (Frames::new(sockets.arp)?, Frames::new(sockets.ndp)?, Gossip::new(sockets.gossip)?)
     };
     let groups = Groups::start(sockets.groups)?;
-    let Channels { kubernetes, interfaces, shutdown, effects, summary } = channels;
+    let Channels { kubernetes, interfaces, shutdown, reports, summary } = channels;
     thread::Builder::new().name("event-loop".to_owned()).spawn(move || {
         let mut event_loop = EventLoop {
             speaker: Speaker::new(settings),
@@ -157,7 +157,7 @@ pub fn spawn(
             shutdown,
             is_ending: false,
             is_over: false,
-            outbox: Outbox::new(effects),
+            outbox: Outbox::new(reports),
             summary,
             turns: 0,
             clock: Clock::start(),
@@ -215,7 +215,7 @@ impl EventLoop {
             }
         }
         // The peers serve by now; only people wait for the rest.
-        let _ = timeout(LAST_EFFECTS, self.outbox.emptied()).await;
+        let _ = timeout(LAST_REPORTS, self.outbox.drained()).await;
         self.summary.send_replace(self.summary());
         Ok(())
     }
@@ -250,7 +250,7 @@ impl EventLoop {
         if self.shutdown.is_ending() {
             self.shut_down();
         }
-        self.outbox.hand_on();
+        self.outbox.flush();
         [datagrams, arp, ndp, interfaces, kubernetes].contains(&0)
     }
 
@@ -289,9 +289,7 @@ impl EventLoop {
                 Effect::LeaveGroup { interface, group } => self.groups.leave(interface, group),
                 Effect::SendDatagram { to, bytes } => self.gossip.send(to, &bytes),
                 Effect::Exit => self.is_over = true,
-                effect @ (Effect::Event { .. } | Effect::L2Status { .. } | Effect::Notice(_)) => {
-                    self.outbox.put(effect);
-                }
+                Effect::Report(report) => self.outbox.put(report),
             }
         }
     }
@@ -308,7 +306,7 @@ impl EventLoop {
             () = tokio::time::sleep(SUMMARY_INTERVAL) => Wake::Ready,
             input = self.interfaces.recv(), if self.interfaces_open => Wake::Interfaces(input),
             input = self.kubernetes.recv(), if self.kubernetes_open => Wake::Kubernetes(input),
-            () = self.outbox.room() => Wake::Ready,
+            () = self.outbox.capacity() => Wake::Ready,
             () = self.shutdown.wait(), if !self.is_ending => Wake::Shutdown,
         };
         match wake {
@@ -336,7 +334,7 @@ impl EventLoop {
             frames: self.arp.counts() + self.ndp.counts(),
             groups: self.groups.counts(),
             datagrams: self.gossip.counts(),
-            effects_dropped: self.outbox.dropped(),
+            reports_dropped: self.outbox.dropped(),
             turns: self.turns,
             announced: self.speaker.announced().map(|one| (one.service.clone(), one.address)).collect(),
             not_ready: self.speaker.is_ready().err(),

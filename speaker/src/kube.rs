@@ -5,7 +5,7 @@ mod l2_status;
 
 use std::fmt::Debug;
 
-use ferrolb_api::configuration_state::{self, Rejected};
+use ferrolb_api::configuration_state;
 use ferrolb_api::endpoints::SERVICE_NAME_LABEL;
 use ferrolb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
 use ferrolb_shell::admin::metrics::ClientMetrics;
@@ -20,7 +20,7 @@ use k8s_openapi::api::core::v1 as core;
 use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
-use speaker_core::{Effect, Input, L2StatusChange, Notice, Peer};
+use speaker_core::{Input, L2StatusChange, Peer, Report};
 use tokio::sync::{mpsc, watch};
 
 use crate::notices;
@@ -38,9 +38,8 @@ pub struct Settings {
     pub pod_name: Option<String>,
 }
 
-/// Watches, and reports what it sees to `inputs`; takes `effects`, of which
-/// Events are written and notices logged. Ends when the process does, or when
-/// nobody takes inputs any more.
+/// Watches, and says what it sees to `inputs`; writes and logs the core's
+/// `reports`. Ends when the process does, or when nobody takes inputs any more.
 ///
 /// An API server that does not answer is waited for: nothing is taken back, so
 /// the core goes on with what it knows.
@@ -48,7 +47,7 @@ pub async fn run(
     client: Client,
     settings: Settings,
     inputs: mpsc::Sender<Input<'static>>,
-    effects: mpsc::Receiver<Effect>,
+    reports: mpsc::Receiver<Report>,
     metrics: ClientMetrics,
     readiness: Readiness,
     mut shutdown: Shutdown,
@@ -65,14 +64,14 @@ pub async fn run(
     let status_writer = tokio::spawn(status_writer.run());
     let state = Keeper::new(&client, &settings.namespace, subject, own_pod, judged, errors);
     let outlets = Outlets { events, statuses, judgement };
-    let taken = tokio::spawn(take(effects, outlets, metrics.clone()));
+    let taken = tokio::spawn(take(reports, outlets, metrics.clone()));
     let watches = Watches { client, inputs, metrics, readiness };
     tokio::select! {
         () = watches.run(settings) => {}
         () = state.run() => {}
         () = shutdown.wait() => {}
     }
-    // The core says what it hands over until it exits; only then the effects end.
+    // The core says what it hands over until it exits; only then the reports end.
     let _ = taken.await;
     let _ = tokio::time::timeout(LAST_EVENTS, async { tokio::join!(writer, status_writer) }).await;
 }
@@ -87,12 +86,12 @@ struct Outlets {
     judgement: watch::Sender<Judgement>,
 }
 
-/// Takes the core's effects that concern people.
-async fn take(mut effects: mpsc::Receiver<Effect>, outlets: Outlets, metrics: ClientMetrics) {
+/// Takes the core's reports to where they belong.
+async fn take(mut reports: mpsc::Receiver<Report>, outlets: Outlets, metrics: ClientMetrics) {
     let Outlets { events, statuses, judgement } = outlets;
-    while let Some(effect) = effects.recv().await {
-        match effect {
-            Effect::Event { service, uid, reason, message } => {
+    while let Some(report) = reports.recv().await {
+        match report {
+            Report::Event { service, uid, reason, message } => {
                 let occurrence = Occurrence {
                     namespace: service.namespace().to_owned(),
                     name: service.name().to_owned(),
@@ -106,29 +105,15 @@ async fn take(mut effects: mpsc::Receiver<Effect>, outlets: Outlets, metrics: Cl
                     metrics.update_errors.inc();
                 }
             }
-            Effect::Notice(notice) => {
-                if let Notice::ConfigLoaded { rejected, .. } = &notice {
-                    metrics.config_read(rejected.len());
-                    judgement.send_replace(Some(configuration_state::message(&named(rejected))));
-                }
-                notices::log(&notice);
+            Report::L2Status { name, change } => statuses.put(name, change).await,
+            Report::Configuration(report) => {
+                metrics.config_read(report.rejected.len());
+                judgement.send_replace(Some(configuration_state::message(&report.rejected)));
+                notices::log_configuration(&report);
             }
-            Effect::L2Status { name, change } => statuses.put(name, change).await,
-            // The event loop keeps these to itself.
-            Effect::SendFrame { .. }
-            | Effect::SendDatagram { .. }
-            | Effect::JoinGroup { .. }
-            | Effect::LeaveGroup { .. }
-            | Effect::Exit => {}
+            Report::Notice(notice) => notices::log(&notice),
         }
     }
-}
-
-/// What is left out, as it is said in the `ConfigurationState`.
-fn named(rejected: &[(String, String)]) -> Vec<Rejected> {
-    let one =
-        |(object, problem): &(String, String)| Rejected { object: object.clone(), problem: problem.clone() };
-    rejected.iter().map(one).collect()
 }
 
 struct Watches {

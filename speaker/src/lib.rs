@@ -43,8 +43,8 @@ const WORKERS: usize = 2;
 const KUBERNETES_INPUTS: usize = 256;
 /// Lists of interfaces that may wait; each replaces the one before.
 const INTERFACE_INPUTS: usize = 2;
-/// Events and notices that may wait for the API server and the log.
-const EFFECTS: usize = 1024;
+/// Reports that may wait for the API server and the log.
+const REPORTS: usize = 1024;
 /// The process ends this long after SIGTERM even if the core has not said that
 /// it is done: before the Pod's grace period of 15 s is over.
 const LAST_RESORT: Duration = Duration::from_secs(12);
@@ -131,14 +131,14 @@ async fn serve(
 
     let (kubernetes_sender, kubernetes) = mpsc::channel(KUBERNETES_INPUTS);
     let (interfaces_sender, interfaces) = mpsc::channel(INTERFACE_INPUTS);
-    let (effects, effects_receiver) = mpsc::channel(EFFECTS);
+    let (reports, reports_receiver) = mpsc::channel(REPORTS);
     let (summary, summary_receiver) = watch::channel(Summary::default());
     metrics::register(&endpoints.registry, settings.node.clone(), summary_receiver.clone());
     let gate = endpoints.readiness.gate("announcing", "the event loop is starting");
     tokio::spawn(metrics::report_readiness(summary_receiver, gate));
     tokio::spawn(interfaces::watch(exclude, interfaces_sender));
     tokio::spawn(strict_arp::watch());
-    let channels = Channels { kubernetes, interfaces, shutdown: shutdown.clone(), effects, summary };
+    let channels = Channels { kubernetes, interfaces, shutdown: shutdown.clone(), reports, summary };
     let event_loop = event_loop::spawn(sockets, core, channels)?;
     let mut kubernetes = tokio::spawn(kube::run(
         client,
@@ -149,7 +149,7 @@ async fn serve(
             pod_name: settings.pod_name,
         },
         kubernetes_sender,
-        effects_receiver,
+        reports_receiver,
         ClientMetrics::register(&endpoints.registry),
         endpoints.readiness,
         shutdown.clone(),
@@ -160,7 +160,7 @@ async fn serve(
         () = last_resort(shutdown.clone()) => bail!("the core was not done {LAST_RESORT:?} after the signal"),
         ended = broken(&mut kubernetes) => bail!("the Kubernetes side has ended: {ended}"),
     }
-    // The loop has closed the channel of effects: what is left gets written. It
+    // The loop has closed the channel of reports: what is left gets written. It
     // may have been already, and then `broken` has taken the task's result.
     if !kubernetes.is_finished() {
         let _ = timeout(LAST_WRITES, kubernetes).await;

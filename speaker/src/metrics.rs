@@ -202,7 +202,7 @@ impl Metrics {
         raise(&self.conflicts, core.conflicts);
         raise(&self.pauses, core.pauses);
         raise(&self.pacing_delays, core.pacing_delays);
-        raise(&self.notices_dropped, summary.effects_dropped);
+        raise(&self.notices_dropped, summary.reports_dropped);
     }
 
     fn parts(&self) -> [&dyn Collector; 20] {

@@ -18,7 +18,7 @@ use ferrolb_shell::process::shutdown;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use serde_json::{Value, json};
-use speaker_core::{Effect, Input, Interface, InterfaceId, MacAddr, Speaker};
+use speaker_core::{Effect, Input, Interface, InterfaceId, MacAddr, Report, Speaker};
 use tests::objects::{NAMESPACE, advertisement, pool, typed};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -54,14 +54,14 @@ impl Running {
             pod_name: Some(format!("speaker-{node}")),
         };
         let (input, inputs) = mpsc::channel(64);
-        let (effects, effect) = mpsc::channel(1024);
+        let (reports, report) = mpsc::channel(1024);
         let metrics = ClientMetrics::register(&prometheus::Registry::new());
         let readiness = Readiness::default();
         let (trigger, shutdown) = shutdown::channel();
         let client = api.client(&account("speaker"));
-        let shell = speaker::kube::run(client, settings, input, effect, metrics, readiness.clone(), shutdown);
+        let shell = speaker::kube::run(client, settings, input, report, metrics, readiness.clone(), shutdown);
         let announced = Announced::default();
-        let core = drive(node, inputs, effects, Arc::clone(ports), Arc::clone(&announced));
+        let core = drive(node, inputs, reports, Arc::clone(ports), Arc::clone(&announced));
         let task = tokio::spawn(async { _ = tokio::join!(shell, core) });
         Self { task, readiness, announced, _trigger: trigger }
     }
@@ -82,7 +82,7 @@ impl Drop for Running {
 async fn drive(
     node: &'static str,
     mut inputs: mpsc::Receiver<Input<'static>>,
-    effects: mpsc::Sender<Effect>,
+    reports: mpsc::Sender<Report>,
     ports: Ports,
     announced: Announced,
 ) {
@@ -116,8 +116,8 @@ async fn drive(
                     // Nobody listens at a dead node's port.
                     _ = ports.get(&to).map(|port| port.send((address(node), bytes)));
                 }
-                effect @ (Effect::Event { .. } | Effect::L2Status { .. } | Effect::Notice(_)) => {
-                    effects.try_send(effect).expect("kube.rs takes what it is given");
+                Effect::Report(report) => {
+                    reports.try_send(report).expect("kube.rs takes what it is given");
                 }
                 _ => {}
             }

@@ -132,7 +132,7 @@ impl Node {
                     Effect::JoinGroup { group, .. } => _ = self.groups.insert(group),
                     Effect::LeaveGroup { group, .. } => _ = self.groups.remove(&group),
                     Effect::Exit => self.speaker = None,
-                    Effect::Event { .. } | Effect::L2Status { .. } | Effect::Notice(_) => {}
+                    Effect::Report(_) => {}
                 }
             }
             self.host.poll(clock::instant(now));

@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 
-use ferrolb_api::config::{self, Checked, Kind, Resources, Verdict};
+use ferrolb_api::config::{self, Checked, ConfigurationReport, Kind, Rejected, Resources};
 use ferrolb_api::{Config, ServiceKey, Time};
 
-use crate::effect::{Effect, Notice};
+use crate::effect::Effect;
 use crate::input::Input;
 use crate::pools::Pools;
 use crate::services::ServiceTable;
@@ -29,7 +29,7 @@ pub struct Controller {
     services: ServiceTable,
     usage: Usage,
     verdicts: Verdicts,
-    rejected: Vec<(Kind, String, String)>,
+    rejected: Vec<Rejected>,
     effects: VecDeque<Effect>,
 }
 
@@ -111,9 +111,9 @@ impl Controller {
         &self.pools.config
     }
 
-    /// Pools and advertisements that are left out, each with its name and why.
+    /// Pools and advertisements that are left out.
     #[must_use]
-    pub fn rejected(&self) -> &[(Kind, String, String)] {
+    pub fn rejected(&self) -> &[Rejected] {
         &self.rejected
     }
 
@@ -133,22 +133,20 @@ impl Controller {
 
     fn take_resources(&mut self, resources: &Resources) {
         let Checked { config, verdicts } = config::check(resources, &self.pools.config);
-        let rejected = rejected(&verdicts);
-        let news = !self.resources_known || config != self.pools.config || rejected != self.rejected;
+        let report = ConfigurationReport::new(&config, &verdicts);
+        let news = !self.resources_known || config != self.pools.config || report.rejected != self.rejected;
         self.effects.extend(self.verdicts.publish(verdicts));
         // What changes nothing that is in force is no reason to look at every
         // Service (B24).
         if !news {
             return;
         }
-        let (pools, advertisements) = (config.pools.len(), config.advertisements.len());
-        let notice = Notice::ConfigLoaded { pools, advertisements, rejected: rejected.clone() };
-        self.effects.push_back(Effect::Notice(notice));
-        let missing = |(kind, name, _): &(Kind, String, String)| {
+        self.rejected.clone_from(&report.rejected);
+        self.effects.push_back(Effect::Configuration(report));
+        let missing = |Rejected { kind, name, .. }: &Rejected| {
             (*kind == Kind::IPAddressPool && !config.pools.contains_key(name)).then(|| name.clone())
         };
-        let unusable: BTreeSet<String> = rejected.iter().filter_map(missing).collect();
-        self.rejected = rejected;
+        let unusable: BTreeSet<String> = self.rejected.iter().filter_map(missing).collect();
         self.pools = Pools::new(config, unusable);
         self.resources_known = true;
         self.effects.extend(self.usage.take_pools(&self.pools));
@@ -167,12 +165,4 @@ pub struct Assigned<'a> {
     pub addresses: &'a [IpAddr],
     /// The pool they come from.
     pub pool: &'a str,
-}
-
-fn rejected(verdicts: &[Verdict]) -> Vec<(Kind, String, String)> {
-    let bad = verdicts.iter().filter_map(|verdict| {
-        let problem = verdict.outcome.as_ref().err()?;
-        Some((verdict.kind, verdict.name.clone(), problem.to_string()))
-    });
-    bad.collect()
 }

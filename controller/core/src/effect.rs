@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ferrolb_api::ServiceKey;
-use ferrolb_api::config::{Kind, Verdict};
+use ferrolb_api::config::{ConfigurationReport, Verdict};
 
 /// One thing to do. Effects that say how something shall stand are keyed: the
 /// latest wins, and the shell retries it until it stands or is overtaken.
@@ -44,6 +44,9 @@ pub enum Effect {
         /// The text for `kubectl describe`.
         message: String,
     },
+    /// The custom resources were judged anew: say so in the `ConfigurationState`,
+    /// the metrics and the log (A54 to A58). The latest wins.
+    Configuration(ConfigurationReport),
     /// Something worth a log line.
     Notice(Notice),
 }
@@ -153,34 +156,4 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
-    /// The custom resources were read; some may have been left out.
-    ConfigLoaded {
-        /// Pools in force.
-        pools: usize,
-        /// Advertisements in force.
-        advertisements: usize,
-        /// Objects left out: kind, name and why.
-        rejected: Vec<(Kind, String, String)>,
-    },
-}
-
-/// How loud a notice is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// Routine.
-    Info,
-    /// Somebody should look.
-    Warning,
-}
-
-impl Notice {
-    /// How loud it is.
-    #[must_use]
-    pub fn severity(&self) -> Severity {
-        match self {
-            Self::Unassigned { .. } => Severity::Warning,
-            Self::ConfigLoaded { rejected, .. } if !rejected.is_empty() => Severity::Warning,
-            _ => Severity::Info,
-        }
-    }
 }

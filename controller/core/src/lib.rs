@@ -24,7 +24,7 @@ mod verdicts;
 mod write_conflict;
 
 pub use controller::{Assigned, Controller, Settings};
-pub use effect::{Effect, EventReason, Notice, PoolUsage, Severity};
+pub use effect::{Effect, EventReason, Notice, PoolUsage};
 pub use input::Input;
 
 #[cfg(test)]

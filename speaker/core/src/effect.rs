@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use ferrolb_api::config::ConfigurationReport;
 use ferrolb_api::l2_status::{L2StatusContent, Subject, Time};
 use ferrolb_api::{NodeName, ServiceKey};
 
@@ -41,6 +42,17 @@ pub enum Effect {
         /// Its payload.
         bytes: Vec<u8>,
     },
+    /// Tell people, through the API server or the log. Nothing on the wire waits for
+    /// it.
+    Report(Report),
+    /// The last effect after [`crate::Input::Shutdown`]: the peers have been
+    /// told and served; the process may end.
+    Exit,
+}
+
+/// What people are to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
     /// Create a Kubernetes Event on a Service (F20).
     Event {
         /// The Service.
@@ -61,11 +73,11 @@ pub enum Effect {
         /// What to do.
         change: L2StatusChange,
     },
-    /// Something worth a log line, a metric or a line of the simulator's timeline.
+    /// The custom resources were judged anew: say so in the `ConfigurationState`,
+    /// the metrics and the log (A54 to A58). The latest wins.
+    Configuration(ConfigurationReport),
+    /// Something worth a log line or a line of the simulator's timeline.
     Notice(Notice),
-    /// The last effect after [`crate::Input::Shutdown`]: the peers have been
-    /// told and served; the process may end.
-    Exit,
 }
 
 /// What is to be done about one `ServiceL2Status`.
@@ -119,7 +131,7 @@ impl EventReason {
     }
 }
 
-/// Something that happened inside, for logs, metrics and the timeline.
+/// Something that happened inside, for the log and the timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// `serviceAnnounced`: this node now answers for a Service's address.
@@ -180,15 +192,6 @@ pub enum Notice {
     /// This node was asleep: a timer ran this much too late. Its addresses are
     /// announced again.
     Paused(Duration),
-    /// The custom resources were judged.
-    ConfigLoaded {
-        /// Pools in force.
-        pools: usize,
-        /// Advertisements in force.
-        advertisements: usize,
-        /// Names of objects left out, with why.
-        rejected: Vec<(String, String)>,
-    },
 }
 
 /// Why an address is not announced by this node (D4 to D9).

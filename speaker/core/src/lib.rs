@@ -21,7 +21,7 @@ mod status;
 mod wire;
 
 pub use counters::{AddressCounters, Counters, MAX_COUNTED_ADDRESSES};
-pub use effect::{Effect, EventReason, L2StatusChange, Notice, WithdrawReason};
+pub use effect::{Effect, EventReason, L2StatusChange, Notice, Report, WithdrawReason};
 pub use gossip::envelope::GossipRejection;
 pub use input::{Input, Peer};
 pub use interface::{Interface, InterfaceId, MacAddr};

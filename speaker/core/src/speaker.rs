@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ferrolb_api::config::Resources;
+use ferrolb_api::config::{ConfigurationReport, Rejected, Resources};
 use ferrolb_api::{NodeName, ServiceKey, Time};
 
 use crate::counters::Counters;
-use crate::effect::{Effect, Notice, WithdrawReason};
+use crate::effect::{Effect, Notice, Report, WithdrawReason};
 use crate::gossip::membership::{Membership, Output};
 use crate::input::{Input, Peer};
 use crate::interface::{Interface, InterfaceId, MacAddr};
@@ -102,7 +102,7 @@ pub struct Speaker {
     announcements: Announcements,
     /// Services with an `announceFailed` that still holds (D44).
     failed: BTreeSet<ServiceKey>,
-    rejected: Vec<(String, String)>,
+    rejected: Vec<Rejected>,
     work: Work,
     /// What people are told of Services, and when the next of them is due.
     agenda: Agenda,
@@ -328,21 +328,13 @@ impl Speaker {
 
     fn set_resources(&mut self, resources: &Resources) {
         let (verdicts, changed) = self.cluster.set_resources(resources);
-        let rejected = verdicts.into_iter().filter_map(|verdict| {
-            let name = format!("{}/{}", verdict.kind, verdict.name);
-            verdict.outcome.err().map(|problem| (name, problem.to_string()))
-        });
-        let rejected: Vec<(String, String)> = rejected.collect();
+        let report = ConfigurationReport::new(self.cluster.config(), &verdicts);
         if changed {
             self.config_changed();
         }
-        if changed || self.rejected != rejected {
-            self.rejected.clone_from(&rejected);
-            self.notice(Notice::ConfigLoaded {
-                pools: self.cluster.config().pools.len(),
-                advertisements: self.cluster.config().advertisements.len(),
-                rejected,
-            });
+        if changed || self.rejected != report.rejected {
+            self.rejected.clone_from(&report.rejected);
+            self.report_that(Report::Configuration(report));
         }
     }
 
@@ -392,7 +384,7 @@ impl Speaker {
                     Notice::MemberDown(member)
                 }
             };
-            self.effects.push_back(Effect::Notice(notice));
+            self.effects.push_back(Effect::Report(Report::Notice(notice)));
             self.owners.candidates_changed();
             self.work.election = true;
         }
@@ -459,7 +451,11 @@ impl Speaker {
     }
 
     fn notice(&mut self, notice: Notice) {
-        self.effects.push_back(Effect::Notice(notice));
+        self.report_that(Report::Notice(notice));
+    }
+
+    fn report_that(&mut self, report: Report) {
+        self.effects.push_back(Effect::Report(report));
     }
 }
 

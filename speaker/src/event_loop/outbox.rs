@@ -4,30 +4,30 @@
 use std::collections::VecDeque;
 use std::future;
 
-use speaker_core::{Effect, Notice};
+use speaker_core::{Notice, Report};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::notices;
 
-/// Effects that may wait beside those in the channel: what a node has to say
+/// Reports that may wait beside those in the channel: what a node has to say
 /// that takes over more than ten thousand Services at once. None of it is said a
 /// second time (W9).
 const WAITING: usize = 65_536;
 
-/// Effects on their way out of the loop.
+/// Reports on their way out of the loop.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    effects: mpsc::Sender<Effect>,
+    reports: mpsc::Sender<Report>,
     /// What has found no room in the channel, oldest first.
-    waiting: VecDeque<Effect>,
+    waiting: VecDeque<Report>,
     dropped: u64,
 }
 
 impl Outbox {
-    /// One that hands on to `effects`.
-    pub(super) fn new(effects: mpsc::Sender<Effect>) -> Self {
-        Self { effects, waiting: VecDeque::new(), dropped: 0 }
+    /// One that hands on to `reports`.
+    pub(super) fn new(reports: mpsc::Sender<Report>) -> Self {
+        Self { reports, waiting: VecDeque::new(), dropped: 0 }
     }
 
     /// How many were dropped, because too much waited or nobody takes any more.
@@ -35,30 +35,30 @@ impl Outbox {
         self.dropped
     }
 
-    /// Hands on `effect` behind all that waits. Never blocks.
-    pub(super) fn put(&mut self, effect: Effect) {
-        if let Effect::Notice(notice) = &effect
+    /// Hands on `report` behind all that waits. Never blocks.
+    pub(super) fn put(&mut self, report: Report) {
+        if let Report::Notice(notice) = &report
             && !notices::is_wanted(notice)
         {
             return;
         }
-        self.hand_on();
+        self.flush();
         if !self.waiting.is_empty() {
-            return self.keep(effect);
+            return self.keep(report);
         }
-        match self.effects.try_send(effect) {
+        match self.reports.try_send(report) {
             Ok(()) => {}
-            Err(TrySendError::Full(effect)) => self.keep(effect),
+            Err(TrySendError::Full(report)) => self.keep(report),
             Err(TrySendError::Closed(_)) => self.dropped += 1,
         }
     }
 
     /// Hands on as much of what waits as there is room for. Never blocks.
-    pub(super) fn hand_on(&mut self) {
-        while let Some(effect) = self.waiting.pop_front() {
-            match self.effects.try_send(effect) {
+    pub(super) fn flush(&mut self) {
+        while let Some(report) = self.waiting.pop_front() {
+            match self.reports.try_send(report) {
                 Ok(()) => {}
-                Err(TrySendError::Full(effect)) => return self.waiting.push_front(effect),
+                Err(TrySendError::Full(report)) => return self.waiting.push_front(report),
                 Err(TrySendError::Closed(_)) => self.dropped += 1,
             }
         }
@@ -68,45 +68,64 @@ impl Outbox {
 
     /// Waits until some of what waits can be handed on, and does that; for ever
     /// if nothing waits. Safe to cancel.
-    pub(super) async fn room(&mut self) {
+    pub(super) async fn capacity(&mut self) {
         if self.waiting.is_empty() {
             return future::pending().await;
         }
         // Some at a time: each time costs the loop a turn.
-        let some = self.waiting.len().min(self.effects.max_capacity() / 4).max(1);
+        let some = self.waiting.len().min(self.reports.max_capacity() / 4).max(1);
         // What it reserves is given back at once; nobody else sends.
-        let _ = self.effects.reserve_many(some).await.map(drop);
-        self.hand_on();
+        let _ = self.reports.reserve_many(some).await.map(drop);
+        self.flush();
     }
 
     /// Waits until nothing waits any more. Safe to cancel.
-    pub(super) async fn emptied(&mut self) {
+    pub(super) async fn drained(&mut self) {
         while !self.waiting.is_empty() {
-            self.room().await;
+            self.capacity().await;
         }
     }
 
     /// Keeps what there is no room for, up to the limit.
-    fn keep(&mut self, effect: Effect) {
-        let is_config = |effect: &Effect| matches!(effect, Effect::Notice(Notice::ConfigLoaded { .. }));
-        // Of this one line for each frame nothing depends; all others come first.
-        let is_detail = matches!(effect, Effect::Notice(Notice::Gratuitous { .. }));
-        if !is_detail && self.waiting.len() < WAITING {
-            self.waiting.push_back(effect);
+    fn keep(&mut self, report: Report) {
+        let when_full = WhenFull::of(&report);
+        if when_full != WhenFull::Drop && self.waiting.len() < WAITING {
+            self.waiting.push_back(report);
             return;
         }
-        if !is_config(&effect) {
+        if when_full != WhenFull::Replace {
             self.dropped += 1;
             return;
         }
-        // What it says stands in the `ConfigurationState` until the next one:
-        // the newest must arrive.
-        match self.waiting.iter_mut().find(|waiting| is_config(waiting)) {
+        match self.waiting.iter_mut().find(|waiting| WhenFull::of(waiting) == WhenFull::Replace) {
             Some(older) => {
-                *older = effect;
+                *older = report;
                 self.dropped += 1;
             }
-            None => self.waiting.push_back(effect),
+            None => self.waiting.push_back(report),
+        }
+    }
+}
+
+/// What becomes of a report that finds no capacity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WhenFull {
+    /// It is dropped at once: all others come first.
+    Drop,
+    /// It waits, up to the limit.
+    Wait,
+    /// Beyond the limit it takes the place of the one before: the newest arrives.
+    Replace,
+}
+
+impl WhenFull {
+    fn of(report: &Report) -> Self {
+        match report {
+            // One line for each frame, on which nothing depends.
+            Report::Notice(Notice::Gratuitous { .. }) => Self::Drop,
+            // What it says stands in the `ConfigurationState` until the next one.
+            Report::Configuration(_) => Self::Replace,
+            Report::Event { .. } | Report::L2Status { .. } | Report::Notice(_) => Self::Wait,
         }
     }
 }
@@ -116,6 +135,7 @@ mod tests {
     use std::time::Duration;
 
     use ferrolb_api::ServiceKey;
+    use ferrolb_api::config::ConfigurationReport;
     use ferrolb_shell::process::logs::LogLevel;
     use speaker_core::{EventReason, InterfaceId, MacAddr};
     use tokio::time::{sleep, timeout};
@@ -123,8 +143,8 @@ mod tests {
     use super::*;
     use crate::log_lines;
 
-    fn event(number: usize) -> Effect {
-        Effect::Event {
+    fn event(number: usize) -> Report {
+        Report::Event {
             service: ServiceKey::new("default", format!("s{number}")),
             uid: String::new(),
             reason: EventReason::NodeAssigned,
@@ -132,8 +152,8 @@ mod tests {
         }
     }
 
-    fn gratuitous() -> Effect {
-        Effect::Notice(Notice::Gratuitous {
+    fn gratuitous() -> Report {
+        Report::Notice(Notice::Gratuitous {
             address: [172, 16, 16, 101].into(),
             wave: Some(0),
             interface: InterfaceId(2),
@@ -141,8 +161,8 @@ mod tests {
         })
     }
 
-    fn config(pools: usize) -> Effect {
-        Effect::Notice(Notice::ConfigLoaded { pools, advertisements: 0, rejected: Vec::new() })
+    fn config(pools: usize) -> Report {
+        Report::Configuration(ConfigurationReport { pools, ..ConfigurationReport::default() })
     }
 
     /// A node takes over 1,200 Services in one `handle`, and the API server is slow.
@@ -156,8 +176,8 @@ mod tests {
         }
         let taken = tokio::spawn(async move {
             let mut taken = Vec::new();
-            while let Some(effect) = receiver.recv().await {
-                taken.push(effect);
+            while let Some(report) = receiver.recv().await {
+                taken.push(report);
                 if taken.len() % 100 == 0 {
                     sleep(Duration::from_millis(1)).await;
                 }
@@ -166,9 +186,9 @@ mod tests {
         });
         // As in the loop, whose wait ends with every frame.
         for _ in 0..50 {
-            let _ = timeout(Duration::from_micros(50), outbox.room()).await;
+            let _ = timeout(Duration::from_micros(50), outbox.capacity()).await;
         }
-        outbox.emptied().await;
+        outbox.drained().await;
         assert_eq!(outbox.dropped(), 0);
         drop(outbox);
         let taken = taken.await.expect("it ends with the channel");
@@ -181,10 +201,10 @@ mod tests {
         let mut outbox = Outbox::new(sender);
         (0..20).for_each(|number| outbox.put(event(number)));
         for number in 0..20 {
-            let _ = timeout(Duration::ZERO, outbox.room()).await;
+            let _ = timeout(Duration::ZERO, outbox.capacity()).await;
             assert_eq!(receiver.recv().await, Some(event(number)));
         }
-        assert!(timeout(Duration::from_millis(1), outbox.room()).await.is_err(), "nothing waits");
+        assert!(timeout(Duration::from_millis(1), outbox.capacity()).await.is_err(), "nothing waits");
     }
 
     #[test]
@@ -198,9 +218,9 @@ mod tests {
         outbox.put(config(2));
         assert_eq!(outbox.dropped(), 2, "an Event, and the older of the configurations");
         let mut last = None;
-        while let Ok(effect) = receiver.try_recv() {
-            last = Some(effect);
-            outbox.hand_on();
+        while let Ok(report) = receiver.try_recv() {
+            last = Some(report);
+            outbox.flush();
         }
         assert_eq!(last, Some(config(2)));
     }

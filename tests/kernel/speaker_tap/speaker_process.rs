@@ -62,7 +62,7 @@ fn run(node: &str, address: &str) -> anyhow::Result<()> {
     let _guard = runtime.enter();
     let (inputs, kubernetes) = mpsc::channel(64);
     let (links, interfaces) = mpsc::channel(4);
-    let (effects, mut notices) = mpsc::channel(1024);
+    let (reports, mut notices) = mpsc::channel(1024);
     let (summary, _) = watch::channel(Summary::default());
     let (trigger, parent_gone) = shutdown::channel();
     let shutdown = first_of(shutdown::on_signal()?, parent_gone);
@@ -79,7 +79,7 @@ fn run(node: &str, address: &str) -> anyhow::Result<()> {
         }
         trigger.shut_down();
     });
-    let channels = Channels { kubernetes, interfaces, shutdown, effects, summary };
+    let channels = Channels { kubernetes, interfaces, shutdown, reports, summary };
     let thread = event_loop::spawn(sockets, settings, channels)?;
     thread.join().map_err(|_| anyhow::anyhow!("the event loop panicked"))??;
     say(&json!({"ended": true}));

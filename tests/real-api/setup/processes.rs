@@ -12,7 +12,7 @@ use ferrolb_shell::process::shutdown;
 use kube::Client;
 use kube_apiserver::{ApiServer, Identity, NAMESPACE};
 use prometheus::Registry;
-use speaker_core::{Effect, Input, Interface, InterfaceId, MacAddr, Speaker};
+use speaker_core::{Effect, Input, Interface, InterfaceId, MacAddr, Report, Speaker};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -57,14 +57,14 @@ impl SpeakerProcess {
             pod_name: Some(format!("speaker-{node}")),
         };
         let (input, inputs) = mpsc::channel(64);
-        let (effects, effect) = mpsc::channel(1024);
+        let (reports, report) = mpsc::channel(1024);
         let metrics = ClientMetrics::register(&Registry::new());
         let announced = Announced::default();
         let (trigger, shutdown) = shutdown::channel();
         let client = connect(api, "speaker").await;
-        let core = drive(core(node, gossip), inputs, effects, Arc::clone(&announced), shutdown.clone());
+        let core = drive(core(node, gossip), inputs, reports, Arc::clone(&announced), shutdown.clone());
         let shell =
-            speaker::kube::run(client, settings, input, effect, metrics, Readiness::default(), shutdown);
+            speaker::kube::run(client, settings, input, report, metrics, Readiness::default(), shutdown);
         let task = tokio::spawn(async { _ = tokio::join!(shell, core) });
         Self { announced, trigger, task }
     }
@@ -122,7 +122,7 @@ fn core(node: &'static str, gossip: bool) -> Speaker {
 async fn drive(
     mut speaker: Speaker,
     mut inputs: mpsc::Receiver<Input<'static>>,
-    effects: mpsc::Sender<Effect>,
+    reports: mpsc::Sender<Report>,
     announced: Announced,
     mut shutdown: ferrolb_shell::Shutdown,
 ) {
@@ -142,9 +142,9 @@ async fn drive(
         while let Some(effect) = speaker.poll_effect() {
             match effect {
                 Effect::Exit => return,
-                effect @ (Effect::Event { .. } | Effect::L2Status { .. } | Effect::Notice(_)) => {
+                Effect::Report(report) => {
                     // With the shell its ear ends.
-                    let _ = effects.try_send(effect);
+                    let _ = reports.try_send(report);
                 }
                 _ => {}
             }

@@ -71,13 +71,13 @@ impl Running {
             seed: [7; 32],
         };
         let (input, mut inputs) = mpsc::channel(64);
-        let (effects, effect) = mpsc::channel(64);
+        let (reports, report) = mpsc::channel(64);
         let (registry, readiness) = (Registry::new(), Readiness::default());
         let metrics = ClientMetrics::register(&registry);
         let (trigger, shutdown) = shutdown::channel();
         let mut ending = shutdown.clone();
         let client = api.client(&account("speaker"));
-        let shell = speaker::kube::run(client, settings, input, effect, metrics, readiness.clone(), shutdown);
+        let shell = speaker::kube::run(client, settings, input, report, metrics, readiness.clone(), shutdown);
         let task = tokio::spawn(async move {
             let core = async move {
                 let mut speaker = Speaker::new(core);
@@ -89,8 +89,8 @@ impl Running {
                     };
                     speaker.handle(Time::ZERO, input);
                     while let Some(effect) = speaker.poll_effect() {
-                        if matches!(effect, Effect::Event { .. } | Effect::Notice(_)) {
-                            effects.send(effect).await.expect("kube.rs runs for as long as we do");
+                        if let Effect::Report(report) = effect {
+                            reports.send(report).await.expect("kube.rs runs for as long as we do");
                         }
                     }
                 }

@@ -11,7 +11,7 @@ use ferrolb_shell::process::shutdown;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use serde_json::json;
-use speaker_core::{Effect, EventReason, Input};
+use speaker_core::{EventReason, Input, Report};
 use tests::objects::{NAMESPACE, advertisement, pool, typed};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -29,7 +29,7 @@ pub(crate) const L10: Duration = Duration::from_secs(60);
 /// A running `kube.rs`.
 pub(crate) struct Shell {
     inputs: mpsc::Receiver<Input<'static>>,
-    pub(crate) effects: mpsc::Sender<Effect>,
+    pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) readiness: Readiness,
     pub(crate) trigger: shutdown::Trigger,
     pub(crate) task: JoinHandle<()>,
@@ -47,14 +47,14 @@ impl Shell {
             pod_name: Some("speaker-7d".to_owned()),
         };
         let (input, inputs) = mpsc::channel(64);
-        let (effects, effect) = mpsc::channel(64);
+        let (reports, report) = mpsc::channel(64);
         let metrics = ClientMetrics::register(&prometheus::Registry::new());
         let readiness = Readiness::default();
         let (trigger, shutdown) = shutdown::channel();
         let client = api.client(&account("speaker"));
-        let run = speaker::kube::run(client, settings, input, effect, metrics, readiness.clone(), shutdown);
+        let run = speaker::kube::run(client, settings, input, report, metrics, readiness.clone(), shutdown);
         let task = tokio::spawn(run);
-        Self { inputs, effects, readiness, trigger, task, view: View::default(), taken: 0 }
+        Self { inputs, reports, readiness, trigger, task, view: View::default(), taken: 0 }
     }
 
     /// Takes inputs in for as long as `duration`.
@@ -73,13 +73,13 @@ impl Shell {
     }
 
     pub(crate) fn event(&self, uid: &str, message: &str) {
-        let effect = Effect::Event {
+        let report = Report::Event {
             service: ServiceKey::new("default", "web"),
             uid: uid.to_owned(),
             reason: EventReason::NodeAssigned,
             message: message.to_owned(),
         };
-        self.effects.try_send(effect).expect("the channel has room");
+        self.reports.try_send(report).expect("the channel has room");
     }
 }
 

@@ -8,7 +8,7 @@ use ferrolb_api::crd::{IPAddressPool, ServiceL2Status};
 use ferrolb_api::l2_status::{L2StatusContent, Subject};
 use k8s_openapi::api::core::v1 as core;
 use serde_json::json;
-use speaker_core::{Effect, L2StatusChange};
+use speaker_core::{L2StatusChange, Report};
 use tests::objects::NAMESPACE;
 
 use super::setup::{SETTLED, Shell, cluster};
@@ -36,8 +36,8 @@ async fn the_speakers_requests_are_granted_and_each_grant_is_needed() {
     let create = |_: &FakeApi| L2StatusChange::Create(subject.clone());
     let delete = |_: &FakeApi| L2StatusChange::Delete { uid: None };
     for change in [&create as &dyn Fn(&FakeApi) -> L2StatusChange, &write, &delete] {
-        let effect = Effect::L2Status { name: "l2-web".to_owned(), change: change(&api) };
-        shell.effects.try_send(effect).expect("the channel has room");
+        let report = Report::L2Status { name: "l2-web".to_owned(), change: change(&api) };
+        shell.reports.try_send(report).expect("the channel has room");
         shell.run(Duration::from_secs(30)).await;
     }
     let (refused, unused) = rbac_mismatch(&account("speaker"), &api.requests());
@@ -86,7 +86,7 @@ async fn the_last_event_is_written_at_the_end() {
     shell.run(Duration::from_secs(1)).await;
     shell.trigger.shut_down();
     shell.event("uid", "leaving");
-    drop(shell.effects);
+    drop(shell.reports);
     shell.task.await.expect("kube.rs ends in order");
     assert_eq!(api.list::<core::Event>(Some("default")).expect("they decode").len(), 1);
     assert_eq!(api.open_watches(&Match::any()), 0);

@@ -1,7 +1,6 @@
 //! What keeps, changes and loses an address (C60 to C69a).
 
 use ferrolb_api::Service;
-use ferrolb_api::config::Kind;
 use ferrolb_api::crd::IPAddressPool;
 use ferrolb_api::service::TrafficPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -197,9 +196,7 @@ fn an_edit_gone_wrong_takes_no_address_away() {
     world.apply(lb("newer"));
     assert_eq!(world.writes, 0);
     assert_eq!((world.vips("s").as_str(), world.vips("newer").as_str()), ("10.0.0.0", ""));
-    assert!(
-        world.controller.rejected().iter().any(|(kind, name, _)| *kind == Kind::IPAddressPool && name == "a")
-    );
+    assert!(world.controller.rejected().iter().any(|one| one.object() == "IPAddressPool/a"));
     // Another pool with these addresses takes the Services over, and respects
     // what they hold.
     world.tell_pools(vec![pool("a", &["10.0.0.0/30x"]), pool("b", &["10.0.0.0/30"])]);

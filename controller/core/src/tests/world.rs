@@ -205,6 +205,7 @@ impl World {
             }
             Effect::Event { service, reason, message, .. } => self.events.push((service, reason, message)),
             Effect::Notice(notice) => self.notices.push(notice),
+            Effect::Configuration(_) => {}
         }
         None
     }

@@ -180,7 +180,9 @@ impl Cluster {
             }
             Effect::WriteVerdict(verdict) => Ok(write_verdict(&mut self.store, verdict)),
             Effect::WritePoolUsage(usage) => Ok(write_usage(&mut self.store, usage)),
-            Effect::ForgetPool(_) | Effect::Event { .. } | Effect::Notice(_) => Ok(false),
+            Effect::ForgetPool(_) | Effect::Event { .. } | Effect::Configuration(_) | Effect::Notice(_) => {
+                Ok(false)
+            }
         };
         self.tell(now);
         match result {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use controller_core::{Controller, Effect, EventReason, Input, Notice, Settings};
-use ferrolb_api::config::{self, Config};
+use ferrolb_api::config::{self, Config, ConfigurationReport};
 use ferrolb_api::{ServiceKey, Time};
 
 use crate::lab::api::objects::Kind;
@@ -29,6 +29,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 pub enum Deed {
     /// It said something.
     Notice(Notice),
+    /// It judged the custom resources.
+    Configuration(ConfigurationReport),
     /// It made a Kubernetes Event.
     Event {
         /// On which Service.
@@ -174,6 +176,10 @@ impl ControllerProcess {
             let key = match &effect {
                 Effect::Notice(notice) => {
                     self.deeds.push(Deed::Notice(notice.clone()));
+                    continue;
+                }
+                Effect::Configuration(report) => {
+                    self.deeds.push(Deed::Configuration(report.clone()));
                     continue;
                 }
                 Effect::Event { service, reason, message, .. } => {

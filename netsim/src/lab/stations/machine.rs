@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ferrolb_api::{NodeName, Time};
 use smoltcp::wire::EthernetAddress;
-use speaker_core::{Effect, Input, Interface, InterfaceId, MacAddr, Settings, Speaker};
+use speaker_core::{Effect, Input, Interface, InterfaceId, MacAddr, Report, Settings, Speaker};
 
 use crate::lab::address_plan::{self, Lan};
 use crate::lab::api::server::WatchId;
@@ -197,11 +197,12 @@ impl Machine {
                 }
                 let _ = host.stack().udp_send(process.gossip, None, to, &bytes);
             }
-            Effect::Event { service, reason, message, .. } => {
-                deeds.push(Deed::Event { service, reason, message });
-            }
-            Effect::L2Status { name, change } => deeds.push(Deed::L2Status { name, change }),
-            Effect::Notice(notice) => deeds.push(Deed::Notice(notice)),
+            Effect::Report(report) => deeds.push(match report {
+                Report::Event { service, reason, message, .. } => Deed::Event { service, reason, message },
+                Report::L2Status { name, change } => Deed::L2Status { name, change },
+                Report::Configuration(report) => Deed::Configuration(report),
+                Report::Notice(notice) => Deed::Notice(notice),
+            }),
             Effect::JoinGroup { interface, group } => {
                 process.groups.entry(interface).or_default().insert(group);
             }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use ferrolb_api::config::ConfigurationReport;
 use ferrolb_api::{NodeName, ServiceKey, Time};
 use smoltcp::wire::EthernetAddress;
 use speaker_core::{EventReason, Input, L2StatusChange, Notice, Peer, Settings, Speaker};
@@ -30,6 +31,8 @@ const EPOCH_MILLIS: u64 = 1_767_225_600_000;
 pub enum Deed {
     /// It said something.
     Notice(Notice),
+    /// It judged the custom resources.
+    Configuration(ConfigurationReport),
     /// It made a Kubernetes Event.
     Event {
         /// On which Service.

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::Speaker;
 use super::services::electorate;
-use crate::effect::{Effect, EventReason};
+use crate::effect::{EventReason, Report};
 use crate::ownership::eligibility::{self, Matching};
 use crate::ownership::reach::Place;
 use crate::status::l2_status::{Nodes, Standing};
@@ -109,8 +109,9 @@ impl Speaker {
         if let Some(again) = changes.again {
             self.agenda.mark(again, key);
         }
-        let effects = changes.changes.into_iter().map(|(name, change)| Effect::L2Status { name, change });
-        self.effects.extend(effects);
+        for (name, change) in changes.changes {
+            self.report_that(Report::L2Status { name, change });
+        }
     }
 
     /// Whether anybody announces a Service, and if not, why.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ferrolb_api::{NodeName, ServiceKey, Time};
 
 use super::{Settings, Speaker, Work};
-use crate::effect::{Effect, EventReason, Notice, WithdrawReason};
+use crate::effect::{EventReason, Notice, Report, WithdrawReason};
 use crate::gossip::membership::Membership;
 use crate::ownership::cluster::Cluster;
 use crate::ownership::election::{self, Candidate};
@@ -212,7 +212,7 @@ impl Speaker {
     pub(super) fn event(&mut self, key: &ServiceKey, reason: EventReason, message: String) {
         let Some(service) = self.cluster.services().get(key) else { return };
         let uid = service.uid.clone();
-        self.effects.push_back(Effect::Event { service: key.clone(), uid, reason, message });
+        self.report_that(Report::Event { service: key.clone(), uid, reason, message });
     }
 
     fn failure(&self, key: &ServiceKey) -> String {

@@ -144,14 +144,15 @@ fn drain(speaker: &mut Speaker) -> Vec<Effect> {
     std::iter::from_fn(|| speaker.poll_effect()).collect()
 }
 
+fn reports(effects: &[Effect]) -> impl Iterator<Item = &Report> {
+    effects.iter().filter_map(|effect| if let Effect::Report(report) = effect { Some(report) } else { None })
+}
+
 fn notices(effects: &[Effect]) -> Vec<&Notice> {
-    let mut notices = Vec::new();
-    for effect in effects {
-        if let Effect::Notice(notice) = effect {
-            notices.push(notice);
-        }
+    fn notice(report: &Report) -> Option<&Notice> {
+        if let Report::Notice(notice) = report { Some(notice) } else { None }
     }
-    notices
+    reports(effects).filter_map(notice).collect()
 }
 
 fn frames(effects: &[Effect]) -> Vec<Packet> {

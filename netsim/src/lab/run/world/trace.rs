@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use controller_core::{Effect, Notice as ControllerNotice};
+use ferrolb_api::config::{ConfigurationReport, Rejected};
 use ferrolb_api::{NodeName, ServiceKey, Time};
 use smoltcp::wire::EthernetAddress;
 use speaker_core::Notice;
@@ -46,6 +47,10 @@ impl World {
         match deed {
             node::Deed::Frame(frame) => frames.push(frame),
             node::Deed::Notice(notice) => self.speaker_noticed(index, &notice),
+            node::Deed::Configuration(report) => {
+                let name = self.nodes[index].name().clone();
+                self.configuration(name.as_str(), &report, Rejected::object);
+            }
             node::Deed::Event { service, reason, message } => {
                 let name = self.nodes[index].name().to_string();
                 self.events.push(Told::new(self.now, &name, &service, reason.as_str(), &message));
@@ -104,9 +109,6 @@ impl World {
             }
             Notice::Paused(late) => {
                 (Tone::Bad, format!("was asleep: its timer is {} ms late", late.as_millis()))
-            }
-            Notice::ConfigLoaded { pools, advertisements, rejected } => {
-                (Tone::Faint, config(*pools, *advertisements, rejected.iter().map(|(name, why)| (name, why))))
             }
             // The frames themselves are told.
             Notice::Gratuitous { .. } => return,
@@ -286,6 +288,9 @@ impl World {
     pub(super) fn controller_did(&mut self, deed: controller::Deed) {
         match deed {
             controller::Deed::Notice(notice) => self.controller_noticed(&notice),
+            controller::Deed::Configuration(report) => {
+                self.configuration("controller", &report, |one| one.name.clone());
+            }
             controller::Deed::Event { service, reason, message } => {
                 self.events.push(Told::new(self.now, "controller", &service, reason.as_str(), &message));
                 let what = format!("Event {} on {service}: {message}", reason.as_str());
@@ -309,12 +314,17 @@ impl World {
             ControllerNotice::Unassigned { service, reason } => {
                 (Tone::Bad, format!("{service} gets no address: {reason}"))
             }
-            ControllerNotice::ConfigLoaded { pools, advertisements, rejected } => {
-                let rejected = rejected.iter().map(|(_, name, why)| (name, why));
-                (Tone::Faint, config(*pools, *advertisements, rejected))
-            }
         };
         self.log("controller", tone, what);
+    }
+
+    fn configuration(&mut self, who: &str, report: &ConfigurationReport, named: fn(&Rejected) -> String) {
+        let pools = count(report.pools, "pool");
+        let advertisements = count(report.advertisements, "advertisement");
+        let rejected = report.rejected.iter();
+        let left_out = rejected.map(|one| format!("; {} left out: {}", named(one), one.problem));
+        let left_out: String = left_out.collect();
+        self.log(who, Tone::Faint, format!("configuration: {pools}, {advertisements}{left_out}"));
     }
 
     fn controller_wrote(&mut self, effect: &Effect, written: Written) {
@@ -373,16 +383,6 @@ fn reason(candidates: &[NodeName], address: IpAddr) -> String {
         .map(|node| format!("{node} {}", reference_election::key_prefix(node, address)))
         .collect();
     format!("smallest hash of node#address: {}", keys.join(" < "))
-}
-
-fn config<'a>(
-    pools: usize,
-    advertisements: usize,
-    rejected: impl Iterator<Item = (&'a String, &'a String)>,
-) -> String {
-    let rejected: Vec<String> = rejected.map(|(name, why)| format!("{name} left out: {why}")).collect();
-    let left_out = if rejected.is_empty() { String::new() } else { format!("; {}", rejected.join("; ")) };
-    format!("configuration: {}, {}{left_out}", count(pools, "pool"), count(advertisements, "advertisement"))
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -26,12 +26,13 @@ fn d9a_d53_f30_a_service_is_announced_and_answered() {
     let expected =
         Notice::Announced { service: key("web"), address: vip(101).into(), candidates: vec![name(0)] };
     assert!(notices(&effects).contains(&&expected), "{effects:?}");
-    let event = Effect::Event {
+    let event = Report::Event {
         service: key("web"),
         uid: "uid-web".to_owned(),
         reason: EventReason::NodeAssigned,
         message: "announcing from node \"wk01\" with protocol \"layer2\"".to_owned(),
     };
+    let event = Effect::Report(event);
     assert_eq!(effects.iter().filter(|effect| **effect == event).count(), 1);
     let sent = frames(&effects);
     assert_eq!((sent[0].sender_ip, sent[0].target_ip), (vip(101), vip(101)), "A1 goes out at once");
@@ -53,7 +54,7 @@ fn d5_services_before_the_configuration_wait_for_it() {
     speaker.handle(at(10), Input::Service(Box::new(web())));
     speaker.handle(at(60_000), Input::Timeout);
     // Without membership there is nobody to wait for; of the Service nothing is said.
-    assert_eq!(drain(&mut speaker), [Effect::Notice(Notice::Joined { members: vec![] })]);
+    assert_eq!(drain(&mut speaker), [Effect::Report(Report::Notice(Notice::Joined { members: vec![] }))]);
     assert_eq!(announced(&speaker), []);
     assert_eq!(ask(&mut speaker, at(60_000), vip(101)), None);
     assert!(speaker.is_ready().is_err());
@@ -82,7 +83,8 @@ fn withdrawn(what: &str, change: impl FnOnce(&mut Speaker), reason: WithdrawReas
     drain(&mut speaker);
     change(&mut speaker);
     let (service, address) = (key("web"), vip(101).into());
-    let expected = Effect::Notice(Notice::Withdrawn { service, address, reason, owner: None });
+    let expected = Notice::Withdrawn { service, address, reason, owner: None };
+    let expected = Effect::Report(Report::Notice(expected));
     assert_eq!(drain(&mut speaker), [expected], "{what}");
     assert_eq!(announced(&speaker), []);
     assert_eq!(ask(&mut speaker, at(20), vip(101)), None, "{what}");
@@ -149,8 +151,8 @@ fn d44_w18_missing_interface_is_a_failure_and_no_announcement() {
     configure(&mut speaker, at(10), config(&["eth7"]));
     let failures = |effects: &[Effect]| {
         let failed =
-            |effect: &&Effect| matches!(effect, Effect::Event { reason: EventReason::AnnounceFailed, .. });
-        effects.iter().filter(failed).count()
+            |report: &&Report| matches!(report, Report::Event { reason: EventReason::AnnounceFailed, .. });
+        reports(effects).filter(failed).count()
     };
     assert_eq!(failures(&drain(&mut speaker)), 1);
     assert_eq!(announced(&speaker), []);

@@ -41,9 +41,9 @@ impl Cluster {
         while self.lan.now < end {
             self.lan.run_for(ms(10));
             while self.done < self.lan.told.len() {
-                let (at, node, effect) = self.lan.told[self.done].clone();
+                let (at, node, report) = self.lan.told[self.done].clone();
                 self.done += 1;
-                if let Effect::L2Status { name, change } = effect
+                if let Report::L2Status { name, change } = report
                     && self.is_reachable
                 {
                     self.carry_out(at, node, name, change);
@@ -133,8 +133,8 @@ impl Cluster {
     }
 
     fn complaints(&self) -> Vec<(Time, usize, String)> {
-        let complaint = |(at, node, effect): &(Time, usize, Effect)| match effect {
-            Effect::Event { reason: EventReason::NotAnnounced, message, .. } => {
+        let complaint = |(at, node, report): &(Time, usize, Report)| match report {
+            Report::Event { reason: EventReason::NotAnnounced, message, .. } => {
                 Some((*at, *node, message.clone()))
             }
             _ => None,
@@ -344,16 +344,18 @@ fn reporting_never_delays_a_takeover() {
     speaker.handle(at(0), Input::L2Statuses(vec![]));
     let effects = drain(&mut speaker);
     assert_eq!(speaker.announced().count(), 2_000);
-    assert!(!effects.iter().any(|effect| matches!(effect, Effect::L2Status { .. })), "not in the same step");
+    assert!(
+        !reports(&effects).any(|report| matches!(report, Report::L2Status { .. })),
+        "not in the same step"
+    );
     // And then a few at a time.
     let mut created = 0;
     while created < 2_000 {
         let now = speaker.poll_timeout().expect("there is more to say");
         assert!(now < at(2_000), "{created} after {now}");
         speaker.handle(now, Input::Timeout);
-        let count = drain(&mut speaker)
-            .iter()
-            .filter(|effect| matches!(effect, Effect::L2Status { change: L2StatusChange::Create(_), .. }))
+        let count = reports(&drain(&mut speaker))
+            .filter(|report| matches!(report, Report::L2Status { change: L2StatusChange::Create(_), .. }))
             .count();
         assert!(count <= crate::status::agenda::STEP, "{count} in one step");
         created += count;

@@ -12,7 +12,7 @@ pub(super) struct Lan {
     cut: BTreeSet<usize>,
     pub(super) log: Vec<(Time, usize, Notice)>,
     /// Events, and changes of `ServiceL2Status` objects.
-    pub(super) told: Vec<(Time, usize, Effect)>,
+    pub(super) told: Vec<(Time, usize, Report)>,
     /// Frames seen on the wire.
     frames: Vec<(Time, usize, Packet)>,
     pub(super) messages: Vec<(Time, usize, ndp::Message)>,
@@ -61,7 +61,8 @@ impl Lan {
         let Some(speaker) = &mut self.speakers[node] else { return };
         for effect in drain(speaker) {
             match effect {
-                Effect::Notice(notice) => self.log.push((self.now, node, notice)),
+                Effect::Report(Report::Notice(notice)) => self.log.push((self.now, node, notice)),
+                Effect::Report(report) => self.told.push((self.now, node, report)),
                 Effect::Exit => {
                     self.exited.insert(node, self.now);
                     self.speakers[node] = None;
@@ -70,7 +71,6 @@ impl Lan {
                     self.flying.push_back((self.now + ms(1), to, node, bytes));
                 }
                 Effect::SendFrame { bytes, .. } if !self.cut.contains(&node) => self.deliver(node, &bytes),
-                Effect::Event { .. } | Effect::L2Status { .. } => self.told.push((self.now, node, effect)),
                 Effect::SendDatagram { .. } | Effect::SendFrame { .. } => {}
                 Effect::JoinGroup { .. } | Effect::LeaveGroup { .. } => {}
             }
