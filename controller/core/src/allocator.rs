@@ -44,9 +44,9 @@ impl InUse {
     }
 }
 
-/// Everything that keeps an address from another Service; see [`Allocator::footprint`].
+/// Everything that one Service keeps from the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Footprint {
+struct HeldResources {
     addresses: BTreeSet<IpAddr>,
     sharing: Option<SharingSpec>,
 }
@@ -104,8 +104,8 @@ impl Allocator {
         used.map(|(address, users)| format!("{address} {users}"))
     }
 
-    /// What keeps `service` from the lowest address of `range` that lingers with
-    /// somebody else.
+    /// What keeps `service` from the lowest address of `range` that is pending release
+    /// with somebody else.
     pub(crate) fn pending_release_in(&self, range: &AddressRange, service: &ServiceKey) -> Option<Conflict> {
         self.pending_release.range(range.first()..=range.last()).find_map(|(address, services)| {
             let other = services.iter().find(|other| *other != service)?;
@@ -154,6 +154,27 @@ impl Allocator {
         })
     }
 
+    /// Lets `change` change what `service` holds, and says whether that made
+    /// anything available to others: then those that wait may be served (C7).
+    ///
+    /// Addresses that are pending release with the Service are free for itself
+    /// meanwhile. Afterwards those are that `change` gives beside its result, but
+    /// for what it holds then.
+    pub(crate) fn edit<T>(
+        &mut self,
+        service: &ServiceKey,
+        change: impl FnOnce(&mut Self) -> (T, BTreeSet<IpAddr>),
+    ) -> (T, bool) {
+        let before = self.held_resources(service);
+        self.set_pending_release(service, BTreeSet::new());
+        let (result, mut pending) = change(self);
+        for address in self.holding(service).iter().flat_map(|held| &held.addresses) {
+            pending.remove(address);
+        }
+        self.set_pending_release(service, pending);
+        (result, before.frees_for_others(&self.held_resources(service)))
+    }
+
     /// Makes `assignment` what `service` holds, in place of what it held.
     pub(crate) fn hold(&mut self, service: &ServiceKey, assignment: Assignment, sharing: SharingSpec) {
         if self.holdings.get(service).is_some_and(|(held, on)| *held == assignment && *on == sharing) {
@@ -177,9 +198,16 @@ impl Allocator {
         Some(assignment)
     }
 
-    /// Makes `addresses` the ones that linger with `service`, in place of those
-    /// that did.
-    pub(crate) fn set_pending_release(&mut self, service: &ServiceKey, addresses: BTreeSet<IpAddr>) {
+    /// The pools have changed: what a search passed by may be free now.
+    pub(crate) fn forget_skipped(&mut self) {
+        for address in std::mem::take(&mut self.skipped) {
+            self.free_if_unused(address);
+        }
+    }
+
+    /// Makes `addresses` the ones that are pending release with `service`, in place
+    /// of those that were.
+    fn set_pending_release(&mut self, service: &ServiceKey, addresses: BTreeSet<IpAddr>) {
         for address in self.pending_release_of.remove(service).unwrap_or_default() {
             if let Some(services) = self.pending_release.get_mut(&address) {
                 services.remove(service);
@@ -198,22 +226,13 @@ impl Allocator {
         }
     }
 
-    /// All that `service` keeps from others. If it shrinks or changes, others
-    /// that wait may be served (C7).
-    pub(crate) fn footprint(&self, service: &ServiceKey) -> Footprint {
-        let pending_release = self.pending_release_of.get(service).into_iter().flatten().copied();
+    fn held_resources(&self, service: &ServiceKey) -> HeldResources {
+        let pending = self.pending_release_of.get(service).into_iter().flatten().copied();
         let held = self.holdings.get(service);
         let addresses = held.iter().flat_map(|(assignment, _)| assignment.addresses.iter().copied());
-        Footprint {
-            addresses: addresses.chain(pending_release).collect(),
+        HeldResources {
+            addresses: addresses.chain(pending).collect(),
             sharing: held.map(|(_, sharing)| sharing.clone()),
-        }
-    }
-
-    /// The pools have changed: what a search passed by may be free now.
-    pub(crate) fn forget_skipped(&mut self) {
-        for address in std::mem::take(&mut self.skipped) {
-            self.free_if_unused(address);
         }
     }
 
@@ -304,9 +323,9 @@ impl Allocator {
     }
 }
 
-impl Footprint {
+impl HeldResources {
     /// Whether something in it became available to others on the way to `later`.
-    pub(crate) fn gives_way(&self, later: &Self) -> bool {
+    fn frees_for_others(&self, later: &Self) -> bool {
         let shared_otherwise =
             self.sharing.is_some() && later.sharing.is_some() && self.sharing != later.sharing;
         shared_otherwise || !self.addresses.is_subset(&later.addresses)

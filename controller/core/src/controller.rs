@@ -21,6 +21,24 @@ pub struct Settings {
 }
 
 /// Assigns addresses to Services.
+///
+/// # In which order to poll
+///
+/// 1. [`handle`](Self::handle) with one input and the time, which never goes back.
+/// 2. [`poll_effect`](Self::poll_effect) until it gives `None`: effects are for
+///    their input, in order, and those left over come before those of the next.
+/// 3. [`poll_timeout`](Self::poll_timeout), anew after each `handle`: the time
+///    that it gave before counts no more. Wait for an input until then, else
+///    `handle` [`Input::Timeout`]. Too early does no harm.
+///
+/// What a write comes to is told by the next version of the Service, as a watch
+/// delivers it, and in no other way: a write that failed or was refused needs no
+/// input of its own.
+///
+/// # Start
+///
+/// It grants nothing before [`Input::Resources`] and [`Input::Services`] have both
+/// come, in any order (C4, C8). Inputs about single Services may come before.
 #[derive(Debug)]
 pub struct Controller {
     pools: Pools,
@@ -52,33 +70,32 @@ impl Controller {
     /// Takes one input. Never blocks, never fails; what must be done is queued
     /// as effects.
     pub fn handle(&mut self, now: Time, input: Input) {
-        self.services.set_time(now);
         match input {
-            Input::Resources(resources) => self.take_resources(&resources),
+            Input::Resources(resources) => self.take_resources(now, &resources),
             Input::Services(objects) => {
                 self.services.observe_all(objects);
                 self.services_known = true;
                 if self.is_ready() {
-                    self.services.reconcile_all(&self.pools, true);
+                    self.services.reconcile_all(&self.pools, true, now);
                 }
             }
             Input::Service(object) => {
                 let key = object.key.clone();
                 self.services.observe(*object);
                 if self.is_ready() {
-                    self.services.reconcile_one(&key, &self.pools);
+                    self.services.reconcile_one(&key, &self.pools, now);
                 }
             }
             Input::ServiceGone(key) => {
                 self.services.remove(&key);
                 if self.is_ready() {
-                    self.services.retry_waiting(&self.pools);
+                    self.services.retry_waiting(&self.pools, now);
                 }
             }
             Input::Timeout => {}
         }
         if self.is_ready() {
-            self.services.retry_due(&self.pools);
+            self.services.retry_due(&self.pools, now);
         }
         self.effects.extend(self.services.take_effects());
         if self.is_ready() {
@@ -131,7 +148,7 @@ impl Controller {
         self.services.waiting().iter()
     }
 
-    fn take_resources(&mut self, resources: &Resources) {
+    fn take_resources(&mut self, now: Time, resources: &Resources) {
         let Checked { config, verdicts } = config::check(resources, &self.pools.config);
         let report = ConfigurationReport::new(&config, &verdicts);
         let news = !self.resources_known || config != self.pools.config || report.rejected != self.rejected;
@@ -151,7 +168,7 @@ impl Controller {
         self.resources_known = true;
         self.effects.extend(self.usage.take_pools(&self.pools));
         if self.is_ready() {
-            self.services.reconcile_all(&self.pools, false);
+            self.services.reconcile_all(&self.pools, false, now);
         }
     }
 }

@@ -94,7 +94,7 @@ pub(crate) fn choose(
         return explicit(service, families, addresses, requested_pool, sharing, pools, allocator);
     }
     if let Some(name) = requested_pool {
-        let pool = pools.admitting(name, service)?;
+        let pool = admitting(name, service, pools)?;
         // C44: which single family is taken does not depend on the primary one.
         let preferences = family_preferences(families, service.family_policy, IpFamily::V4);
         let available = [pools.available(pool, service)];
@@ -116,6 +116,15 @@ pub(crate) fn choose(
         let failures = PoolFailures::all(service, families, pools, allocator);
         AllocationError::NothingFree { families, failures }
     })
+}
+
+/// The pool `name`, if it exists and admits `service` (C34, C36).
+fn admitting<'a>(name: &str, service: &Service, pools: &'a Pools) -> Result<&'a Pool, AllocationError> {
+    let pool = pools.config.pools.get(name).ok_or_else(|| match pools.rejected.contains(name) {
+        true => AllocationError::RejectedPool(name.to_owned()),
+        false => AllocationError::UnknownPool(name.to_owned()),
+    })?;
+    pool.admits(service).then_some(pool).ok_or_else(|| AllocationError::NotAdmitted(name.to_owned()))
 }
 
 /// C32: the addresses requested, all or none.
@@ -182,7 +191,7 @@ fn automatic(
 }
 
 /// Addresses of which at least one is reserved for the Service. One that only
-/// lingers with somebody who has to give it back is waited for: what a Service
+/// is pending release with somebody who has to give it back is waited for: what a Service
 /// has once, it keeps.
 fn reserved(
     service: &Service,

@@ -6,8 +6,6 @@ use std::net::IpAddr;
 use ferrolb_api::config::{Pool, Unavailable};
 use ferrolb_api::{AddressRange, Config, IpFamily, Service};
 
-use crate::pool_choice::AllocationError;
-
 /// The pools as they stand.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pools {
@@ -59,15 +57,6 @@ impl Pools {
         let reservations = pool.reservations.iter().filter(|entry| entry.matches(service));
         let reserved = reservations.flat_map(|entry| entry.ranges.iter().copied()).collect();
         AvailableRanges { pool, reserved, open: &self.capacity(&pool.name).unreserved }
-    }
-
-    /// The pool `name`, if it exists and admits `service`.
-    pub(crate) fn admitting(&self, name: &str, service: &Service) -> Result<&Pool, AllocationError> {
-        let pool = self.config.pools.get(name).ok_or_else(|| match self.rejected.contains(name) {
-            true => AllocationError::RejectedPool(name.to_owned()),
-            false => AllocationError::UnknownPool(name.to_owned()),
-        })?;
-        pool.admits(service).then_some(pool).ok_or_else(|| AllocationError::NotAdmitted(name.to_owned()))
     }
 
     /// Why the pool that has one of `addresses` does not let `service` have it.

@@ -1,4 +1,4 @@
-//! What is known of one Service: its newest version, and what is written to it.
+//! One Service: its newest version, what is written into its status, and what was said about it.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -6,61 +6,83 @@ use std::net::IpAddr;
 use ferrolb_api::service::Ingress;
 use ferrolb_api::{Service, Time};
 
-use crate::allocator::Assignment;
-use crate::effect::{Effect, EventReason};
+use crate::allocator::{Allocator, Assignment};
+use crate::effect::{Effect, EventReason, Notice};
 use crate::pool_choice::list;
-use crate::reconcile::Finding;
-use crate::write_conflict::WriteConflict;
+use crate::pools::Pools;
+use crate::reconcile::{self, DesiredStatus, Finding, Reconciled};
+use crate::write_state::{Seen, StatusSnapshot, StatusWrite, WriteAction};
 
-/// A Service and the state of our conversation about it.
+/// How a Service is related to us (C2, C11). It changes when the Service is edited.
+///
+/// | from | to | what becomes of its addresses |
+/// |---|---|---|
+/// | any | `Ours` | it keeps what its status shows and it may retain, and is given what it misses |
+/// | `Ours` | `NotLoadBalancer` | released, and the status is cleared; then it is forgotten |
+/// | `Ours`, `NotLoadBalancer` | `Foreign` | released; the status is cleared while it shows nothing but what was ours (C69a) |
+/// | none | `NotLoadBalancer` | the status is cleared (C11) |
+/// | none | `Foreign` | nothing (C3) |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// A LoadBalancer of our class.
+    Ours,
+    /// Of our class, but no LoadBalancer: it shall have no address.
+    NotLoadBalancer,
+    /// Not of our class: none of our business, unless it has just left us.
+    Foreign,
+}
+
+impl Class {
+    /// That of `service`, for a controller of `class` (`--lb-class`).
+    pub(crate) fn of(service: &Service, class: Option<&str>) -> Self {
+        match (service.load_balancer_class.as_deref() == class, service.is_load_balancer) {
+            (true, true) => Self::Ours,
+            (true, false) => Self::NotLoadBalancer,
+            (false, _) => Self::Foreign,
+        }
+    }
+}
+
+/// What is known of one Service.
 #[derive(Debug)]
 pub(crate) struct ServiceState {
     /// The version that came last.
     pub(crate) object: Service,
-    /// Addresses that were ours to take back when the Service left us (C69a).
-    pub(crate) parting: BTreeSet<IpAddr>,
     /// The highest version seen, where versions are numbers.
     newest: Option<u64>,
-    /// Whether it is older than one that came before it.
-    outdated: bool,
-    /// The writes asked for that may still reach the store.
-    pending: Option<PendingWrite>,
-    /// What was emitted when the Service was looked at last.
+    /// Whether `object` is older than one that came before it.
+    is_outdated: bool,
+    /// What the version before showed, if somebody else has changed it.
+    previous: Option<StatusSnapshot>,
+    /// What it had from us when it left our class: ours to take back (C69a).
+    to_take_back: BTreeSet<IpAddr>,
+    write: StatusWrite,
+    /// What was found when the Service was looked at last.
     findings: Vec<Finding>,
-    /// What the version before this one showed, if this one says something else.
-    before: Option<StatusSnapshot>,
-    write_conflict: WriteConflict,
-    /// What somebody else has reverted.
-    reverted: Option<StatusSnapshot>,
 }
 
-/// The addresses in a status and the pool in its annotation.
-type StatusSnapshot = (Vec<IpAddr>, Option<String>);
-
-/// What was asked to be written over one version of a Service.
+/// What a look at one Service came to.
 #[derive(Debug)]
-struct PendingWrite {
-    resource_version: String,
-    addresses: Vec<IpAddr>,
-    pool: Option<String>,
-    /// All addresses that any of the writes carried.
-    sent: BTreeSet<IpAddr>,
+pub(crate) struct Visit {
+    /// What must be done.
+    pub(crate) effects: Vec<Effect>,
+    /// Whether it misses an address and would take one that is freed.
+    pub(crate) is_waiting: bool,
+    /// Whether there is nothing left to be done with it, ever.
+    pub(crate) is_done: bool,
 }
 
 impl ServiceState {
     /// The first version of a Service.
     pub(crate) fn new(object: Service) -> Self {
-        let newest = version(&object);
         Self {
+            newest: version(&object),
             object,
-            parting: BTreeSet::new(),
-            newest,
-            outdated: false,
-            pending: None,
+            is_outdated: false,
+            previous: None,
+            to_take_back: BTreeSet::new(),
+            write: StatusWrite::default(),
             findings: Vec::new(),
-            before: None,
-            write_conflict: WriteConflict::default(),
-            reverted: None,
         }
     }
 
@@ -69,105 +91,142 @@ impl ServiceState {
     /// that is noticed.
     pub(crate) fn update(&mut self, object: Service) {
         let seen = version(&object);
-        self.outdated = seen.zip(self.newest).is_some_and(|(seen, newest)| seen < newest);
+        self.is_outdated = seen.zip(self.newest).is_some_and(|(seen, newest)| seen < newest);
         self.newest = self.newest.max(seen);
         // What changes while a write of ours is on its way may be that write.
-        let shown = snapshot(&self.object);
-        let is_foreign = !self.outdated && self.pending.is_none() && snapshot(&object) != shown;
-        self.before = is_foreign.then_some(shown);
-        // A write is conditional on its version: once that is overtaken, the
-        // write has either come true, and then the object shows it, or never will.
-        if !self.outdated
-            && self
-                .pending
-                .as_ref()
-                .is_some_and(|pending| pending.resource_version != object.resource_version)
-        {
-            self.pending = None;
+        let shown = StatusSnapshot::of(&self.object);
+        let is_foreign =
+            !self.is_outdated && !self.write.is_pending() && StatusSnapshot::of(&object) != shown;
+        self.previous = is_foreign.then_some(shown);
+        if !self.is_outdated {
+            self.write.observe(&object.resource_version);
         }
         self.object = object;
     }
 
-    /// Whether what was decided counts more than what the status shows.
-    pub(crate) fn is_stale(&self) -> bool {
-        self.outdated || self.pending.is_some()
+    /// Records what it may retain, and gives it nothing (C8).
+    pub(crate) fn adopt(&self, pools: &Pools, allocator: &mut Allocator) -> Vec<Effect> {
+        let findings = reconcile::adopt(&self.object, self.is_stale(), pools, allocator);
+        let notices = findings.into_iter().filter_map(|finding| match finding {
+            Finding::Notice(notice) => Some(Effect::Notice(notice)),
+            Finding::Event(..) => None,
+        });
+        notices.collect()
+    }
+
+    /// Brings it to where it shall be. `is_new_version` says that its version has
+    /// just come in.
+    pub(crate) fn visit(
+        &mut self,
+        class: Class,
+        is_new_version: bool,
+        pools: &Pools,
+        allocator: &mut Allocator,
+        now: Time,
+    ) -> Visit {
+        match class {
+            Class::Ours => {
+                let Reconciled { status, waiting, findings } =
+                    reconcile::reconcile(&self.object, self.is_stale(), pools, allocator);
+                let effects = match status {
+                    DesiredStatus::AsHeld => {
+                        self.apply(allocator.holding(&self.object.key), findings, is_new_version, now)
+                    }
+                    DesiredStatus::Untouched => self.emit(findings),
+                };
+                Visit { effects, is_waiting: waiting, is_done: false }
+            }
+            Class::NotLoadBalancer => self.clear(is_new_version, allocator, now),
+            Class::Foreign => self.let_go(is_new_version, allocator, now),
+        }
     }
 
     /// The addresses that the stored status has, or may still get.
     pub(crate) fn may_be_stored(&self) -> BTreeSet<IpAddr> {
-        let sent = self.pending.iter().flat_map(|pending| pending.sent.iter().copied());
-        self.object.ingress_ips().chain(sent).collect()
+        self.object.ingress_ips().chain(self.write.sent().iter().copied()).collect()
     }
 
-    /// Whether a write was asked for that this version does not show yet.
-    pub(crate) fn awaits_write(&self) -> bool {
-        self.pending.is_some()
+    /// Until when nothing is written, because somebody else reverts it.
+    pub(crate) fn deferred_until(&self, now: Time) -> Option<Time> {
+        self.write.deferred_until(now)
     }
 
-    /// Whether the store still shows something of [`ServiceState::parting`]. Where
-    /// another class serves the Service by now, its addresses are not ours to take.
-    pub(crate) fn carries_parting(&self) -> bool {
+    /// Whether what was decided last counts more than what this version shows.
+    fn is_stale(&self) -> bool {
+        self.is_outdated || self.write.is_pending()
+    }
+
+    /// C11: a Service that is no LoadBalancer has no address.
+    fn clear(&mut self, is_new_version: bool, allocator: &mut Allocator, now: Time) -> Visit {
+        let reason = "the Service is no LoadBalancer of ours any more";
+        let mut effects = release(&self.object, reason, allocator);
+        effects.extend(self.apply(None, Vec::new(), is_new_version, now));
+        Visit { effects, is_waiting: false, is_done: !self.write.is_pending() }
+    }
+
+    /// C69a: a Service that has left our class gives back what it had from us;
+    /// otherwise it is left alone (C3).
+    fn let_go(&mut self, is_new_version: bool, allocator: &mut Allocator, now: Time) -> Visit {
+        if let Some(held) = allocator.holding(&self.object.key) {
+            self.to_take_back.extend(&held.addresses);
+        }
+        if self.shows_what_to_take_back() {
+            return self.clear(is_new_version, allocator, now);
+        }
+        let effects = release(&self.object, "the Service is not of our class any more", allocator);
+        Visit { effects, is_waiting: false, is_done: true }
+    }
+
+    /// Whether the store still shows something that is ours to take back. Where
+    /// another class serves the Service by now, its addresses are not.
+    fn shows_what_to_take_back(&self) -> bool {
         let shown = || self.object.ingress_ips();
-        !self.parting.is_empty()
+        !self.to_take_back.is_empty()
             && if self.object.is_load_balancer {
-                shown().next().is_some() && shown().all(|address| self.parting.contains(&address))
+                shown().next().is_some() && shown().all(|address| self.to_take_back.contains(&address))
             } else {
                 shown().next().is_some() || self.object.annotations.allocated_from_pool.is_some()
             }
     }
 
-    /// The write that makes the status say `wanted`, if one is due. `is_new_version` says
-    /// that the version has just come in: then a write is asked for again as long
-    /// as the status does not say it (level-triggered), otherwise only once.
-    /// What somebody else keeps undoing waits: see [`ServiceState::pause`].
-    pub(crate) fn write(
+    /// Makes the status say what is `held`, and says what there is to say.
+    fn apply(
         &mut self,
-        wanted: Option<&Assignment>,
+        held: Option<&Assignment>,
+        mut findings: Vec<Finding>,
         is_new_version: bool,
         now: Time,
     ) -> Vec<Effect> {
-        let addresses = wanted.map(|wanted| wanted.addresses.clone()).unwrap_or_default();
-        let pool = wanted.map(|wanted| wanted.pool.clone());
-        let stands = self.says(&addresses, pool.as_deref());
-        let due = match &self.pending {
-            None => !stands,
-            Some(last) => last.addresses != addresses || last.pool != pool || (is_new_version && !stands),
+        let wanted = held.map(StatusSnapshot::from).unwrap_or_default();
+        let previous = if is_new_version { self.previous.take() } else { None };
+        let seen = Seen {
+            resource_version: &self.object.resource_version,
+            is_new: is_new_version,
+            shows_wanted: self.shows(&wanted),
+            is_reverted: previous.is_some_and(|previous| previous == wanted),
         };
-        let before = if is_new_version { self.before.take() } else { None };
-        if !due {
-            return Vec::new();
+        let action = self.write.decide(&wanted, seen, now);
+        if action != WriteAction::Nothing {
+            findings.extend(self.deprecations());
         }
-        let mut effects = Vec::new();
-        let is = |snapshot: &StatusSnapshot| snapshot.0 == addresses && snapshot.1 == pool;
-        if self.reverted.as_ref().is_some_and(|reverted| !is(reverted)) {
-            self.reverted = None;
-            self.write_conflict.resolved();
+        let mut effects = self.emit(findings);
+        if action == WriteAction::Restore {
+            effects.push(self.overwritten(&wanted.addresses));
         }
-        if let Some(reverted) = before.filter(is)
-            && self.pending.is_none()
-        {
-            self.reverted = Some(reverted);
-            if self.write_conflict.reverted(now) {
-                effects.push(self.overwritten(&addresses));
-            }
+        if action != WriteAction::Nothing {
+            effects.push(self.write_effect(wanted));
         }
-        if self.pause(now).is_some() {
-            return effects;
-        }
-        let resource_version = self.object.resource_version.clone();
-        let mut sent = self.pending.take().map(|pending| pending.sent).unwrap_or_default();
-        sent.extend(&addresses);
-        let (decided_on, wanted) = (resource_version.clone(), addresses.clone());
-        self.pending =
-            Some(PendingWrite { resource_version: decided_on, addresses: wanted, pool: pool.clone(), sent });
-        let (service, uid) = (self.object.key.clone(), self.object.uid.clone());
-        effects.push(Effect::WriteService { service, uid, resource_version, addresses, pool });
         effects
     }
 
-    /// Until when nothing is written, because somebody else undoes it.
-    pub(crate) fn pause(&self, now: Time) -> Option<Time> {
-        self.write_conflict.pause(now)
+    fn write_effect(&self, wanted: StatusSnapshot) -> Effect {
+        Effect::WriteService {
+            service: self.object.key.clone(),
+            uid: self.object.uid.clone(),
+            resource_version: self.object.resource_version.clone(),
+            addresses: wanted.addresses,
+            pool: wanted.pool,
+        }
     }
 
     fn overwritten(&self, addresses: &[IpAddr]) -> Effect {
@@ -189,8 +248,8 @@ impl ServiceState {
         self.event(EventReason::StatusOverwritten, message)
     }
 
-    /// The effects of `findings`, without those made the last time already.
-    pub(crate) fn say(&mut self, findings: Vec<Finding>) -> Vec<Effect> {
+    /// The effects of `findings`, without those of the last time.
+    fn emit(&mut self, findings: Vec<Finding>) -> Vec<Effect> {
         let new: Vec<Finding> =
             findings.iter().filter(|finding| !self.findings.contains(finding)).cloned().collect();
         self.findings = findings;
@@ -204,7 +263,7 @@ impl ServiceState {
 
     /// C73: what there is to say about old annotation keys when the Service is
     /// about to be changed.
-    pub(crate) fn deprecations(&self) -> Option<Finding> {
+    fn deprecations(&self) -> Option<Finding> {
         let keys = &self.object.annotations.deprecated;
         (!keys.is_empty()).then(|| {
             let message = format!("deprecated annotations: {}; use the prefix metallb.io/", keys.join(", "));
@@ -216,21 +275,26 @@ impl ServiceState {
         Effect::Event { service: self.object.key.clone(), uid: self.object.uid.clone(), reason, message }
     }
 
-    /// Whether status and annotation say it already. Entries without an address
+    /// Whether status and annotation show it already. Entries without an address
     /// are somebody else's and left alone.
-    fn says(&self, addresses: &[IpAddr], pool: Option<&str>) -> bool {
+    fn shows(&self, wanted: &StatusSnapshot) -> bool {
         let entries = self.object.ingress.iter().filter(|entry| !matches!(entry, Ingress::Hostname(_)));
-        let same = entries.map(|entry| match entry {
+        let shown = entries.map(|entry| match entry {
             Ingress::Ip(address) => Some(*address),
             Ingress::Unparsable(_) | Ingress::Hostname(_) => None,
         });
-        same.eq(addresses.iter().copied().map(Some))
-            && self.object.annotations.allocated_from_pool.as_deref() == pool
+        shown.eq(wanted.addresses.iter().copied().map(Some))
+            && self.object.annotations.allocated_from_pool == wanted.pool
     }
 }
 
-fn snapshot(object: &Service) -> StatusSnapshot {
-    (object.ingress_ips().collect(), object.annotations.allocated_from_pool.clone())
+/// Takes from `service` what it holds, and says so.
+pub(crate) fn release(service: &Service, reason: &str, allocator: &mut Allocator) -> Vec<Effect> {
+    let released = allocator.release(&service.key).map(|held| {
+        let (service, reason) = (service.key.clone(), reason.to_owned());
+        Effect::Notice(Notice::Cleared { service, addresses: held.addresses, reason })
+    });
+    released.into_iter().collect()
 }
 
 fn version(object: &Service) -> Option<u64> {

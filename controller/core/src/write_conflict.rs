@@ -1,4 +1,4 @@
-//! Somebody else who writes the status of a Service of ours: it is told once, and what they undo is put back ever more
+//! Somebody else who writes the status of a Service of ours: it is told once, and what it reverts is put back ever more
 //! slowly. Two writers that disagree would otherwise keep the API server, and every speaker, as busy as they can.
 
 use std::time::Duration;
@@ -7,46 +7,34 @@ use ferrolb_api::Time;
 
 /// What is reverted for the second time waits this long; each time after that twice as long. The first time may have been
 /// a slip of somebody's hand, and is put right at once.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+/// The longest delay.
+const LONGEST_DELAY: Duration = Duration::from_secs(300);
 /// After this time without a need to put anything back, the next one is again the first.
 const RESET: Duration = Duration::from_secs(900);
 
-/// How a Service stands to a second writer.
+/// How often somebody else has reverted what we wrote into the status of a Service.
 #[derive(Debug, Default)]
 pub(crate) struct WriteConflict {
-    /// How often our write was reverted since it was last left alone for long.
-    reverted: u32,
+    /// How often since it was last left alone for long.
+    times: u32,
     last: Time,
-    /// Nothing is put back before this time.
-    due: Time,
 }
 
 impl WriteConflict {
-    /// Our write has been reverted. Whether that is worth telling: the first time.
-    pub(crate) fn reverted(&mut self, now: Time) -> bool {
+    /// Our write has been reverted: how long to wait before it is put back. Zero
+    /// is the first time, the one that is worth telling.
+    pub(crate) fn reverted(&mut self, now: Time) -> Duration {
         if now.since(self.last) >= RESET {
-            self.reverted = 0;
+            self.times = 0;
         }
-        let pause = match self.reverted {
+        let delay = match self.times {
             0 => Duration::ZERO,
-            times => FIRST_PAUSE.saturating_mul(1 << (times - 1).min(16)).min(LONGEST_PAUSE),
+            times => FIRST_DELAY.saturating_mul(1 << (times - 1).min(16)).min(LONGEST_DELAY),
         };
-        self.reverted = self.reverted.saturating_add(1);
+        self.times = self.times.saturating_add(1);
         self.last = now;
-        self.due = now + pause;
-        self.reverted == 1
-    }
-
-    /// Something else is wanted by now: it may be written at once.
-    pub(crate) fn resolved(&mut self) {
-        self.due = Time::ZERO;
-    }
-
-    /// Until when nothing may be put back, if it may not be now.
-    pub(crate) fn pause(&self, now: Time) -> Option<Time> {
-        (self.due > now).then_some(self.due)
+        delay
     }
 }
 
@@ -54,28 +42,19 @@ impl WriteConflict {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Time {
-        Time::ZERO + Duration::from_secs(seconds)
-    }
-
     #[test]
-    fn the_pauses_double_up_to_a_bound_and_are_reset() {
-        let mut write_conflict = WriteConflict::default();
-        let mut pauses = Vec::new();
-        let mut now = at(5);
-        for round in 0..12 {
-            assert_eq!(write_conflict.reverted(now), round == 0);
-            let due = write_conflict.pause(now).unwrap_or(now);
-            pauses.push(due.since(now).as_secs());
-            now = due;
+    fn the_delays_double_up_to_a_bound_and_are_reset() {
+        let mut conflict = WriteConflict::default();
+        let mut now = Time::ZERO + Duration::from_secs(5);
+        let mut delays = Vec::new();
+        for _ in 0..12 {
+            let delay = conflict.reverted(now);
+            delays.push(delay.as_secs());
+            now += delay;
         }
-        assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        assert_eq!(delays, [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
         now += RESET;
-        assert!(write_conflict.reverted(now), "it is told again");
-        assert_eq!(write_conflict.pause(now), None);
-        write_conflict.reverted(now);
-        assert!(write_conflict.pause(now).is_some());
-        write_conflict.resolved();
-        assert_eq!(write_conflict.pause(now), None);
+        assert_eq!(conflict.reverted(now), Duration::ZERO, "it is told again");
+        assert_eq!(conflict.reverted(now), FIRST_DELAY);
     }
 }
