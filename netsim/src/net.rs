@@ -15,6 +15,7 @@ pub mod host;
 pub mod neighbours;
 pub mod patchbay;
 pub mod pcap;
+pub mod port;
 pub mod random;
 pub mod stack;
 pub mod station;

@@ -136,17 +136,17 @@ const SENDER: usize = 28;
 
 #[test]
 fn a_broken_speaker_is_caught() {
-    type Bend = fn(Vec<u8>) -> Vec<u8>;
-    let cases: [(&str, Bend, &str); 4] = [
+    type Mutator = fn(Vec<u8>) -> Vec<u8>;
+    let cases: [(&str, Mutator, &str); 4] = [
         ("an address that nobody assigned", |f| overwrite(f, SENDER, &[172, 16, 16, 103]), "S4"),
         ("the router's address", |f| overwrite(f, SENDER, &[172, 16, 16, 1]), "S5"),
         ("somebody else's MAC", |f| overwrite(f, SENDER_MAC, &[2, 0, 172, 16, 16, 50]), "S6"),
         ("an operation that does not exist", |f| overwrite(f, OPERATION, &[0, 9]), "S5"),
     ];
-    for (what, bend, rule) in cases {
+    for (what, mutator, rule) in cases {
         let mut world = world(&named("failover"), 1);
         for index in 0..2 {
-            world.node_mut(index).expect("two nodes").bend_frames(bend);
+            world.node_mut(index).expect("two nodes").mutate_frames(mutator);
         }
         world.run();
         let outcome = world.outcome();
@@ -164,7 +164,7 @@ fn a_speaker_whose_announcements_get_lost_is_caught() {
     };
     let mut world = world(&named("failover"), 1);
     for index in 0..2 {
-        world.node_mut(index).expect("two nodes").bend_frames(to_itself);
+        world.node_mut(index).expect("two nodes").mutate_frames(to_itself);
     }
     world.run();
     let outcome = world.outcome();

@@ -24,7 +24,7 @@ fn world(advertised: &str) -> World {
         has_second_lan: true,
         ..Scenario::new("segments", "the addresses are on the second LAN")
     };
-    let mut world = World::steered(&scenario, 13).expect("a valid scenario");
+    let mut world = World::interactive(&scenario, 13).expect("a valid scenario");
     world.run_for(Duration::from_secs(5));
     let objects = format!(
         "{{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, \

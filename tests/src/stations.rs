@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use netsim::net::patchbay::Patchbay;
-use netsim::net::switch::PortId;
+use netsim::net::port::PortId;
 use netsim::net::tap::TapPort;
 use netsim::net::wire::WireSettings;
 use smoltcp::wire::EthernetAddress;

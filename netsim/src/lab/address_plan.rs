@@ -113,7 +113,7 @@ pub const fn client_address(index: u8) -> Ipv4Addr {
 
 /// The address of whoever sits on a LAN and tries things: `.45`, no node's and no client's.
 #[must_use]
-pub const fn tester_address(lan: Lan) -> Ipv4Addr {
+pub const fn probe_address(lan: Lan) -> Ipv4Addr {
     lan.address(45)
 }
 

@@ -43,16 +43,16 @@ impl Seed {
 
     /// The stream of the part called `name`.
     #[must_use]
-    pub fn stream(self, name: &str) -> Stream {
-        Stream(Bits::new(self.0, name))
+    pub fn stream(self, name: &str) -> RandomStream {
+        RandomStream(Bits::new(self.0, name))
     }
 }
 
 /// The randomness of one part.
 #[derive(Clone, Debug)]
-pub struct Stream(Bits);
+pub struct RandomStream(Bits);
 
-impl Stream {
+impl RandomStream {
     /// A duration from `low` to `high`, both included; `low` if they are reversed.
     pub fn between(&mut self, low: Duration, high: Duration) -> Duration {
         let spread = u64::try_from(high.saturating_sub(low).as_micros()).unwrap_or(u64::MAX - 1);

@@ -10,3 +10,4 @@ mod machine;
 pub mod nic_filter;
 pub mod node;
 pub mod probe_host;
+pub mod speaker_output;

@@ -32,9 +32,10 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use smoltcp::time::Instant;
 
 use super::host::Host;
+use super::port::PortId;
 use super::stack::Stack;
 use super::station::Station;
-use super::switch::{PortId, Switch};
+use super::switch::Switch;
 use super::tap::{MAX_FRAME, TapPort};
 use super::wire::WireSettings;
 

@@ -12,14 +12,14 @@ use pcap_file::pcapng::blocks::interface_description::{
 use pcap_file::{DataLink, PcapError};
 use smoltcp::time::Instant;
 
-use super::switch::PortId;
+use super::port::PortId;
 
 /// Frames one capture keeps, about half a gigabyte of small ones; later frames are only counted.
 const CAPACITY: usize = 4_000_000;
 
 /// Which way a frame went on the wire of the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heading {
+pub enum Direction {
     /// The station sent it.
     ToSwitch,
     /// The station heard it.
@@ -34,7 +34,7 @@ pub struct Recorded {
     /// The station's port.
     pub port: PortId,
     /// Sent or heard.
-    pub heading: Heading,
+    pub direction: Direction,
     /// From the destination address on, without frame check sequence.
     pub frame: Vec<u8>,
 }
@@ -59,7 +59,7 @@ impl Capture {
         self.names.push(name.to_owned());
     }
 
-    pub(super) fn record(&mut self, at: Instant, port: PortId, heading: Heading, frame: &[u8]) {
+    pub(super) fn record(&mut self, at: Instant, port: PortId, direction: Direction, frame: &[u8]) {
         if !self.only.is_empty() && !self.only.contains(&port) {
             return;
         }
@@ -67,7 +67,7 @@ impl Capture {
             self.missed += 1;
             return;
         }
-        self.frames.push(Recorded { at, port, heading, frame: frame.to_vec() });
+        self.frames.push(Recorded { at, port, direction, frame: frame.to_vec() });
     }
 
     /// The frames, oldest first.
@@ -99,9 +99,9 @@ impl Capture {
         for recorded in &self.frames {
             let micros = u64::try_from(recorded.at.total_micros()).unwrap_or(0);
             // epb_flags, bits 0 and 1: 1 is inbound, 2 is outbound, as seen from the station.
-            let flags = match recorded.heading {
-                Heading::ToSwitch => 2,
-                Heading::ToStation => 1,
+            let flags = match recorded.direction {
+                Direction::ToSwitch => 2,
+                Direction::ToStation => 1,
             };
             writer.write_pcapng_block(EnhancedPacketBlock {
                 interface_id: u32::try_from(recorded.port.index()).expect("a switch has few ports"),

@@ -5,13 +5,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::fmt;
 
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::EthernetAddress;
 
-use super::pcap::{Capture, Heading};
-use super::wire::{Direction, Fate, Wire, WireSettings};
+use super::pcap::{Capture, Direction};
+use super::port::PortId;
+use super::wire::{Delivery, OneWay, Wire, WireSettings};
 
 /// Shorter frames have no source address and are dropped.
 const ETHERNET_HEADER: usize = 14;
@@ -27,24 +27,6 @@ pub const DEFAULT_VLAN: u16 = 1;
 
 /// How long a port of classic spanning tree listens and learns after link-up before it forwards (IEEE 802.1D: twice 15 s).
 pub const SPANNING_TREE_DELAY: Duration = Duration::from_secs(30);
-
-/// A port of one switch, numbered from 0 in the order in which ports were added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PortId(usize);
-
-impl PortId {
-    /// Its number, from 0.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.0
-    }
-}
-
-impl fmt::Display for PortId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "port {}", self.0)
-    }
-}
 
 /// One line of the forwarding database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +86,7 @@ struct Transit {
     sequence: u64,
     port: PortId,
     link: u64,
-    heading: Heading,
+    direction: Direction,
     frame: Vec<u8>,
 }
 
@@ -238,9 +220,9 @@ impl Switch {
     /// A station puts a frame on its wire.
     pub fn send(&mut self, now: Instant, port: PortId, frame: Vec<u8>) {
         if let Some(capture) = &mut self.capture {
-            capture.record(now, port, Heading::ToSwitch, &frame);
+            capture.record(now, port, Direction::ToSwitch, &frame);
         }
-        self.put(now, port, Heading::ToSwitch, frame);
+        self.put(now, port, Direction::ToSwitch, frame);
     }
 
     /// The next frame that has arrived at a station by `now`, with the station's port. Call until `None`.
@@ -248,17 +230,17 @@ impl Switch {
         while self.under_way.peek().is_some_and(|Reverse(next)| next.at <= now) {
             let Reverse(transit) = self.under_way.pop()?;
             let port = &mut self.ports[transit.port.0];
-            let direction = direction(&mut port.wire, transit.heading);
+            let lane = one_way(&mut port.wire, transit.direction);
             if transit.link != port.link {
-                direction.count_cut_under_way();
+                lane.count_cut_under_way();
                 continue;
             }
-            direction.count_delivered();
-            match transit.heading {
-                Heading::ToSwitch => self.switch(transit.at, transit.port, transit.frame),
-                Heading::ToStation => {
+            lane.count_delivered();
+            match transit.direction {
+                Direction::ToSwitch => self.switch(transit.at, transit.port, transit.frame),
+                Direction::ToStation => {
                     if let Some(capture) = &mut self.capture {
-                        capture.record(transit.at, transit.port, Heading::ToStation, &transit.frame);
+                        capture.record(transit.at, transit.port, Direction::ToStation, &transit.frame);
                     }
                     return Some((transit.port, transit.frame));
                 }
@@ -327,7 +309,7 @@ impl Switch {
             Some(out) if out == port || !self.connects(now, port, out) => self.counters.filtered += 1,
             Some(out) => {
                 self.counters.forwarded += 1;
-                self.put(now, out, Heading::ToStation, frame);
+                self.put(now, out, Direction::ToStation, frame);
             }
             None => self.flood(now, port, frame),
         }
@@ -359,11 +341,11 @@ impl Switch {
                 continue;
             }
             if let Some(previous) = last.replace(out) {
-                self.put(now, previous, Heading::ToStation, frame.clone());
+                self.put(now, previous, Direction::ToStation, frame.clone());
             }
         }
         if let Some(last) = last {
-            self.put(now, last, Heading::ToStation, frame);
+            self.put(now, last, Direction::ToStation, frame);
         }
     }
 
@@ -375,30 +357,30 @@ impl Switch {
     }
 
     /// Puts a frame on one direction of a wire.
-    fn put(&mut self, now: Instant, port: PortId, heading: Heading, mut frame: Vec<u8>) {
+    fn put(&mut self, now: Instant, port: PortId, direction: Direction, mut frame: Vec<u8>) {
         let target = &mut self.ports[port.0];
         let (link, down) = (target.link, !target.up);
-        match direction(&mut target.wire, heading).carry(now, down, &mut frame) {
-            Fate::Lost => {}
-            Fate::Once(at) => self.launch(at, port, link, heading, frame),
-            Fate::Twice(at) => {
-                self.launch(at, port, link, heading, frame.clone());
-                self.launch(at, port, link, heading, frame);
+        match one_way(&mut target.wire, direction).carry(now, down, &mut frame) {
+            Delivery::Lost => {}
+            Delivery::Once(at) => self.launch(at, port, link, direction, frame),
+            Delivery::Twice(at) => {
+                self.launch(at, port, link, direction, frame.clone());
+                self.launch(at, port, link, direction, frame);
             }
         }
     }
 
-    fn launch(&mut self, at: Instant, port: PortId, link: u64, heading: Heading, frame: Vec<u8>) {
+    fn launch(&mut self, at: Instant, port: PortId, link: u64, direction: Direction, frame: Vec<u8>) {
         let sequence = self.sequence;
         self.sequence += 1;
-        self.under_way.push(Reverse(Transit { at, sequence, port, link, heading, frame }));
+        self.under_way.push(Reverse(Transit { at, sequence, port, link, direction, frame }));
     }
 }
 
-const fn direction(wire: &mut Wire, heading: Heading) -> &mut Direction {
-    match heading {
-        Heading::ToSwitch => &mut wire.to_switch,
-        Heading::ToStation => &mut wire.to_station,
+const fn one_way(wire: &mut Wire, direction: Direction) -> &mut OneWay {
+    match direction {
+        Direction::ToSwitch => &mut wire.to_switch,
+        Direction::ToStation => &mut wire.to_station,
     }
 }
 

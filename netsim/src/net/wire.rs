@@ -31,16 +31,16 @@ pub struct WireCounters {
 #[derive(Debug)]
 pub struct Wire {
     /// From the station to the switch.
-    pub to_switch: Direction,
+    pub to_switch: OneWay,
     /// From the switch to the station.
-    pub to_station: Direction,
+    pub to_station: OneWay,
 }
 
 impl Wire {
     pub(super) fn new(seed: u64, name: &str, settings: WireSettings) -> Self {
         Self {
-            to_switch: Direction::new(settings, Stream::new(seed, &format!("wire {name} to switch"))),
-            to_station: Direction::new(settings, Stream::new(seed, &format!("wire {name} to station"))),
+            to_switch: OneWay::new(settings, Stream::new(seed, &format!("wire {name} to switch"))),
+            to_station: OneWay::new(settings, Stream::new(seed, &format!("wire {name} to station"))),
         }
     }
 
@@ -59,7 +59,7 @@ impl Wire {
 
 /// One direction of a wire.
 #[derive(Debug)]
-pub struct Direction {
+pub struct OneWay {
     /// What it does to frames from now on.
     pub faults: Faults,
     /// Nothing gets through and nobody is told; frames already under way arrive.
@@ -78,7 +78,7 @@ struct Burst {
     until: Instant,
 }
 
-impl Direction {
+impl OneWay {
     fn new(faults: Faults, stream: Stream) -> Self {
         Self {
             faults,
@@ -104,19 +104,19 @@ impl Direction {
         self.counters.cut += 1;
     }
 
-    /// Decides the fate of a frame sent at `now`: when it arrives and, if it is doubled, when its copy does.
+    /// Decides what becomes of a frame sent at `now`: when it arrives and, if it is doubled, when its copy does.
     /// `down`: the port has no link. The frame may be damaged on the way.
-    pub(super) fn carry(&mut self, now: Instant, down: bool, frame: &mut Vec<u8>) -> Fate {
+    pub(super) fn carry(&mut self, now: Instant, down: bool, frame: &mut Vec<u8>) -> Delivery {
         self.counters.sent += 1;
         if down || self.cut {
             self.counters.cut += 1;
-            return Fate::Lost;
+            return Delivery::Lost;
         }
         let faults = self.faults;
         let in_burst = faults.bursts.is_some_and(|bursts| self.burst_takes(now, bursts));
         if faults.loss.happens(&mut self.stream) || in_burst {
             self.counters.lost += 1;
-            return Fate::Lost;
+            return Delivery::Lost;
         }
         self.damage(frame);
         let mut arrival = now + faults.delay;
@@ -132,9 +132,9 @@ impl Direction {
         }
         if faults.duplicate.happens(&mut self.stream) {
             self.counters.duplicated += 1;
-            return Fate::Twice(arrival);
+            return Delivery::Twice(arrival);
         }
-        Fate::Once(arrival)
+        Delivery::Once(arrival)
     }
 
     /// Moves the burst state on to `now` and says whether this frame falls to it.
@@ -169,7 +169,7 @@ impl Direction {
 
 /// What becomes of a frame on a wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Delivery {
     Lost,
     Once(Instant),
     Twice(Instant),

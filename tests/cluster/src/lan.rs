@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use netsim::net::patchbay::Patchbay;
-use netsim::net::switch::PortId;
+use netsim::net::port::PortId;
 use smoltcp::wire::EthernetAddress;
 use tests::kernel;
 use tests::namespaces::{Namespace, set_sysctl};

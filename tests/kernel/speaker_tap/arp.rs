@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use netsim::net::patchbay::Patchbay;
-use netsim::net::switch::PortId;
+use netsim::net::port::PortId;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr,
 };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use netsim::net::host::{Host, HostSettings};
 use netsim::net::patchbay::Patchbay;
-use netsim::net::switch::PortId;
+use netsim::net::port::PortId;
 use netsim::net::wire::WireSettings;
 use smoltcp::wire::{EthernetAddress, IpCidr};
 use tests::kernel::{self, Neighbour};

@@ -52,7 +52,7 @@ impl Lab {
             has_second_lan,
             ..Scenario::new("checklist", "a cluster in the hands of a test")
         };
-        let mut world = World::steered(&scenario, 1).expect("a valid scenario");
+        let mut world = World::interactive(&scenario, 1).expect("a valid scenario");
         world.run_for(BOOT);
         Self { world }
     }
@@ -138,7 +138,7 @@ impl Lab {
     pub(crate) fn object(&self, kind: Kind, name: &str) -> Option<&Object> {
         let namespace = if kind == Kind::Service { "default" } else { "metallb-system" };
         let key = Key { kind, namespace: namespace.to_owned(), name: name.to_owned() };
-        self.world.cluster().store().get(&key)
+        self.world.api().store().get(&key)
     }
 
     /// The names of the NICs that answer for `address` on a LAN.

@@ -19,7 +19,7 @@ fn two_hold_and_two_wait() -> Lab {
 /// What the four hold, and how often our processes have written.
 fn state(lab: &Lab) -> (Vec<String>, u64) {
     let held = ["d", "c", "b", "a"].map(|name| format!("{name} {:?}", lab.addresses(name)));
-    (held.to_vec(), lab.world().cluster().writes())
+    (held.to_vec(), lab.world().api().writes())
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::objects::{Families, Service, advertisement, pool};
 
 /// Every status object as it stands: Service, node, interfaces.
 fn statuses(lab: &Lab) -> Vec<(String, String, Vec<String>)> {
-    let all = lab.world().cluster().l2_statuses();
+    let all = lab.world().api().l2_statuses();
     let content = all.into_iter().filter_map(|status| status.content);
     content.map(|it| (it.subject.service.to_string(), it.subject.node.to_string(), it.interfaces)).collect()
 }
@@ -22,10 +22,10 @@ fn h2_the_status_names_the_node_that_answers() {
         let address = lab.serve(&Service::new("nginx").families(families))[0];
         let expected = vec![("default/nginx".to_owned(), lab.is_served(address), Vec::new())];
         assert_eq!(statuses(&lab), expected, "{families:?}");
-        let writes = lab.world().cluster().l2_status_writes();
+        let writes = lab.world().api().l2_status_writes();
         lab.wait(Duration::from_secs(5));
         assert_eq!(statuses(&lab), expected, "it stays as it is for 5 s");
-        assert_eq!(lab.world().cluster().l2_status_writes(), writes, "and nobody writes it again");
+        assert_eq!(lab.world().api().l2_status_writes(), writes, "and nobody writes it again");
         lab.delete(Kind::Service, "nginx");
         assert!(statuses(&lab).is_empty(), "{families:?}");
     }

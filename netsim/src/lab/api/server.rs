@@ -14,7 +14,7 @@ use speaker_core::L2StatusChange;
 
 use crate::lab::address_plan;
 use crate::lab::api::objects::{Key, Kind, Object};
-use crate::lab::api::store::{EPOCH, Refusal, Store};
+use crate::lab::api::store::{EPOCH, Store, StoreError};
 use crate::lab::api::view::{self, View};
 use crate::lab::api::watch::{Delay, Update, Watch};
 use crate::lab::random::Seed;
@@ -25,13 +25,13 @@ pub struct WatchId(u32);
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
+pub enum WriteOutcome {
     /// It stands now, and this made a new revision.
     Changed,
     /// It stood already.
     Unchanged,
     /// Refused: 404 or 409.
-    Refused(Refusal),
+    Refused(StoreError),
     /// It was committed, but the answer was lost: the writer does not know.
     AnswerLost,
     /// The API server cannot be reached.
@@ -40,7 +40,7 @@ pub enum Written {
 
 /// An API server and its clients.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct SimulatedApi {
     store: Store,
     watches: BTreeMap<WatchId, Watch>,
     opened: u32,
@@ -52,7 +52,7 @@ pub struct Cluster {
     l2_status_writes: u64,
 }
 
-impl Cluster {
+impl SimulatedApi {
     /// An empty cluster whose news take `delay` to reach a client.
     #[must_use]
     pub fn new(seed: Seed, delay: Delay) -> Self {
@@ -168,9 +168,9 @@ impl Cluster {
 
     /// Carries out a controller's write, as its `kube.rs` would ask for it.
     /// Effects that are no writes leave everything as it is.
-    pub fn write(&mut self, now: Time, effect: &Effect) -> Written {
+    pub fn write(&mut self, now: Time, effect: &Effect) -> WriteOutcome {
         if !self.is_reachable {
-            return Written::Unreachable;
+            return WriteOutcome::Unreachable;
         }
         let result = match effect {
             Effect::WriteService { service, uid, resource_version, addresses, pool } => {
@@ -190,28 +190,28 @@ impl Cluster {
                 self.writes += 1;
                 if self.answers_to_lose > 0 {
                     self.answers_to_lose -= 1;
-                    return Written::AnswerLost;
+                    return WriteOutcome::AnswerLost;
                 }
-                Written::Changed
+                WriteOutcome::Changed
             }
-            Ok(false) => Written::Unchanged,
-            Err(refusal) => Written::Refused(refusal),
+            Ok(false) => WriteOutcome::Unchanged,
+            Err(refusal) => WriteOutcome::Refused(refusal),
         }
     }
 
     /// Changes a `ServiceL2Status`, as a speaker's `kube.rs` would. What does not
     /// reach the API server is lost: the speaker asks again.
-    pub fn write_l2_status(&mut self, now: Time, name: &str, change: &L2StatusChange) -> Written {
+    pub fn write_l2_status(&mut self, now: Time, name: &str, change: &L2StatusChange) -> WriteOutcome {
         if !self.is_reachable {
-            return Written::Unreachable;
+            return WriteOutcome::Unreachable;
         }
         let result = self.store.change_l2_status(address_plan::NAMESPACE, name, change);
         self.tell(now);
         self.l2_status_writes += u64::from(result == Ok(true));
         match result {
-            Ok(true) => Written::Changed,
-            Ok(false) => Written::Unchanged,
-            Err(refusal) => Written::Refused(refusal),
+            Ok(true) => WriteOutcome::Changed,
+            Ok(false) => WriteOutcome::Unchanged,
+            Err(refusal) => WriteOutcome::Refused(refusal),
         }
     }
 

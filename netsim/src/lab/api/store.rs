@@ -45,7 +45,7 @@ pub struct Change {
 
 /// Why a write was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum StoreError {
     /// 404: there is no such object, or it is another one of the same name.
     NotFound,
     /// 409: the object has changed since the version the writer saw.
@@ -145,7 +145,7 @@ impl Store {
     /// revision. Returns whether one was made.
     ///
     /// # Errors
-    /// [`Refusal`], and then nothing was written.
+    /// [`StoreError`], and then nothing was written.
     pub fn write_service(
         &mut self,
         key: &Key,
@@ -153,13 +153,13 @@ impl Store {
         resource_version: &str,
         addresses: &[IpAddr],
         pool: Option<&str>,
-    ) -> Result<bool, Refusal> {
-        let Some(Object::Service(current)) = self.get(key) else { return Err(Refusal::NotFound) };
+    ) -> Result<bool, StoreError> {
+        let Some(Object::Service(current)) = self.get(key) else { return Err(StoreError::NotFound) };
         if current.metadata.uid.as_deref() != Some(uid) {
-            return Err(Refusal::NotFound);
+            return Err(StoreError::NotFound);
         }
         if current.metadata.resource_version.as_deref() != Some(resource_version) {
-            return Err(Refusal::Conflict);
+            return Err(StoreError::Conflict);
         }
         let mut service = Service::clone(current);
         let ingress: Vec<LoadBalancerIngress> = addresses
@@ -187,18 +187,18 @@ impl Store {
     /// the change was decided on. Returns whether a revision was made.
     ///
     /// # Errors
-    /// [`Refusal`], and then nothing was written.
+    /// [`StoreError`], and then nothing was written.
     pub fn change_l2_status(
         &mut self,
         namespace: &str,
         name: &str,
         change: &L2StatusChange,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<bool, StoreError> {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let key = Key { kind: Kind::ServiceL2Status, namespace, name };
         let current = self.get(&key).map(|object| object.metadata().clone());
         match (change, current) {
-            (L2StatusChange::Create(_), Some(_)) => Err(Refusal::Conflict),
+            (L2StatusChange::Create(_), Some(_)) => Err(StoreError::Conflict),
             (L2StatusChange::Create(subject), None) => {
                 let mut object = ServiceL2Status::default();
                 object.metadata.namespace = Some(key.namespace);
@@ -206,10 +206,10 @@ impl Store {
                 object.metadata.labels = Some(subject.to_labels());
                 Ok(self.apply(Object::L2Status(Arc::new(object))))
             }
-            (_, None) => Err(Refusal::NotFound),
+            (_, None) => Err(StoreError::NotFound),
             (L2StatusChange::Write { content, since, resource_version }, Some(current)) => {
                 if current.resource_version.as_ref() != Some(resource_version) {
-                    return Err(Refusal::Conflict);
+                    return Err(StoreError::Conflict);
                 }
                 let since = since.clone().unwrap_or(EPOCH);
                 Ok(self.write_status(&key, |object| {
@@ -219,7 +219,7 @@ impl Store {
             }
             (L2StatusChange::Delete { uid }, Some(current)) => {
                 if uid.is_some() && current.uid != *uid {
-                    return Err(Refusal::Conflict);
+                    return Err(StoreError::Conflict);
                 }
                 Ok(self.delete(&key))
             }
@@ -313,8 +313,8 @@ mod tests {
         let address: IpAddr = [172, 16, 16, 101].into();
         assert_eq!(store.write_service(&key, &uid, &first, &[address], Some("p")), Ok(true));
         assert_eq!(store.assigned(), BTreeSet::from([address]));
-        assert_eq!(store.write_service(&key, &uid, &first, &[], None), Err(Refusal::Conflict));
-        assert_eq!(store.write_service(&key, "other", &first, &[], None), Err(Refusal::NotFound));
+        assert_eq!(store.write_service(&key, &uid, &first, &[], None), Err(StoreError::Conflict));
+        assert_eq!(store.write_service(&key, "other", &first, &[], None), Err(StoreError::NotFound));
         let (_, second) = uid_and_version(&store);
         assert_eq!(store.write_service(&key, &uid, &second, &[address], Some("p")), Ok(false), "no change");
         assert_eq!(store.revision(), 2, "and so no revision");

@@ -9,7 +9,7 @@ use ferrolb_api::Time;
 use crate::lab::api::objects::{Key, Kind, Object};
 use crate::lab::api::store::Store;
 use crate::lab::api::view::View;
-use crate::lab::random::Stream;
+use crate::lab::random::RandomStream;
 
 /// How long a client waits before it lists again after its watch was lost: the
 /// first step of kube-runtime's back-off with its jitter.
@@ -42,7 +42,7 @@ pub struct Watch {
     feeds: BTreeMap<Kind, Feed>,
     view: View,
     delay: Delay,
-    random: Stream,
+    random: RandomStream,
     extra_for_deletes: Duration,
     list_lag: u64,
 }
@@ -69,7 +69,7 @@ const REMEMBERED: usize = 16;
 impl Watch {
     /// A client that begins to list `kinds` now.
     #[must_use]
-    pub fn new(name: &str, kinds: &[Kind], delay: Delay, now: Time, mut random: Stream) -> Self {
+    pub fn new(name: &str, kinds: &[Kind], delay: Delay, now: Time, mut random: RandomStream) -> Self {
         let mut feeds = BTreeMap::new();
         for kind in kinds {
             let state = State::ListAt(now + random.between(delay.min, delay.max));

@@ -1,4 +1,4 @@
-//! Neighbour discovery as checkers and testers see it: parsed once more, apart
+//! Neighbour discovery as checkers and probes see it: parsed once more, apart
 //! from the code under test (RFC 4861 4.3, 4.4).
 
 use std::net::Ipv6Addr;

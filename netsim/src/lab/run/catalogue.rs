@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::lab::api::manifests::{ManifestError, Manifests};
 use crate::lab::api::objects::{Key, Kind};
-use crate::lab::run::scenario::{Action, ClientKind, Cut, Expect, Link, Scenario, Target};
+use crate::lab::run::scenario::{Action, Cut, Expect, Link, Scenario, Target};
+use crate::lab::stations::client::ClientKind;
 
 /// The standard scenario, and the one that a sweep runs if none is named.
 pub const STANDARD: &str = "failover";

@@ -7,6 +7,7 @@ use crate::lab::address_plan;
 use crate::lab::api::manifests::Manifest;
 use crate::lab::api::objects::Key;
 use crate::lab::api::watch::Delay;
+use crate::lab::stations::client::ClientKind;
 
 /// A scenario: everything about a run except its seed.
 #[derive(Clone, Debug)]
@@ -63,44 +64,6 @@ impl Link {
     #[must_use]
     pub const fn with_loss(percent: u32) -> Self {
         Self { loss: percent * 100, ..Self::QUIET }
-    }
-}
-
-/// A client's neighbour table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientKind {
-    /// A Linux of today.
-    Linux,
-    /// A Linux before 4.12, whose lock window also covers requests.
-    LinuxOld,
-    /// A router that learns nothing from gratuitous replies.
-    RouterIgnoringGratuitousReplies,
-    /// A router that keeps an entry for four hours.
-    FourHourRouter,
-    /// smoltcp's own Ethernet stack, deaf to everything gratuitous.
-    Smoltcp,
-}
-
-impl ClientKind {
-    /// Every kind.
-    pub const ALL: [Self; 5] = [
-        Self::Linux,
-        Self::LinuxOld,
-        Self::RouterIgnoringGratuitousReplies,
-        Self::FourHourRouter,
-        Self::Smoltcp,
-    ];
-
-    /// The word for it, in scenario files and on the timeline.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Linux => "linux",
-            Self::LinuxOld => "old-linux",
-            Self::RouterIgnoringGratuitousReplies => "router",
-            Self::FourHourRouter => "four-hour-router",
-            Self::Smoltcp => "smoltcp",
-        }
     }
 }
 
@@ -193,11 +156,11 @@ pub enum Action {
     Apply(Vec<Manifest>),
     /// `kubectl delete`.
     Delete(Key),
-    /// F32: a stranger sends recorded gossip again, from his own port.
+    /// F32: an adversary sends recorded gossip again, from its own port.
     ReplayGossip,
-    /// F32: a stranger runs a speaker with another key and knows the peers.
+    /// F32: an adversary runs a speaker with another key and knows the peers.
     WrongKey,
-    /// F16: a stranger sends so many frames of garbage: ARP, gossip, noise.
+    /// F16: an adversary sends so many frames of garbage: ARP, gossip, noise.
     Garbage(u32),
     /// Nothing: only time passes.
     Wait,

@@ -14,7 +14,8 @@ use crate::lab::api::manifests::{ManifestError, Manifests};
 use crate::lab::api::objects::{Key, Kind};
 use crate::lab::api::watch::Delay;
 use crate::lab::api::yaml;
-use crate::lab::run::scenario::{Action, ClientKind, Cut, Expect, Link, Scenario, Step, Target};
+use crate::lab::run::scenario::{Action, Cut, Expect, Link, Scenario, Step, Target};
+use crate::lab::stations::client::ClientKind;
 
 /// Everything that a step can do, as scenario files write it.
 const ACTIONS: &[&str] = &[

@@ -9,21 +9,22 @@ use smoltcp::wire::EthernetAddress;
 
 use crate::lab::address_plan::{self, Lan};
 use crate::lab::api::manifests::Manifests;
-use crate::lab::api::server::Cluster;
+use crate::lab::api::server::SimulatedApi;
 use crate::lab::checks::safety::Checkers;
 use crate::lab::clock;
 use crate::lab::random::Seed;
 use crate::lab::run::fingerprint::Fingerprint;
 use crate::lab::run::scenario::{Action, Scenario};
 use crate::lab::run::timeline::{Timeline, Tone};
-use crate::lab::stations::adversary::Stranger;
+use crate::lab::stations::adversary::Adversary;
 use crate::lab::stations::client::Client;
 use crate::lab::stations::controller::ControllerProcess;
 use crate::lab::stations::node::Node;
-use crate::lab::stations::probe_host::Tester;
+use crate::lab::stations::probe_host::ProbeHost;
 use crate::net::host::Host;
+use crate::net::port::PortId;
 use crate::net::station::Station;
-use crate::net::switch::{PortId, Switch};
+use crate::net::switch::Switch;
 
 mod cabling;
 mod delivery;
@@ -34,11 +35,11 @@ mod setup;
 mod trace;
 
 use cabling::Cabling;
-pub use interactive::{Proto, Reply, Told};
+pub use interactive::{Proto, RecordedEvent, Reply};
 pub use liveness::Outcome;
 pub use setup::{SetupError, Workload};
 
-/// Gossip frames that the stranger can have recorded.
+/// Gossip frames that the adversary can have recorded.
 const RECORDED_GOSSIP: usize = 256;
 /// The secret that the speakers share.
 const SECRET: &[u8] = b"simulated-memberlist-secret";
@@ -51,27 +52,27 @@ enum Due {
     Switch,
     Node(usize),
     Client(usize),
-    Tester(usize),
+    ProbeHost(usize),
     ApiHost,
-    Stranger,
+    Adversary,
     Controller,
 }
 
-/// Whose NIC a port of the switch leads to.
+/// Which station, and which of its NICs, a port of the switch leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seat {
+enum StationId {
     /// A node, and which of its NICs.
     Node(usize, usize),
     Client(usize),
-    Tester(usize),
+    ProbeHost(usize),
     ApiHost,
-    Stranger,
+    Adversary,
 }
 
 /// A station's wire: its port, and which side of a broken switch it is on.
 #[derive(Clone, Copy, Debug)]
 struct Wired {
-    seat: Seat,
+    station: StationId,
     is_apart: bool,
 }
 
@@ -93,13 +94,13 @@ pub struct World {
     clients: Vec<Client>,
     client_ports: Vec<PortId>,
     /// Only where a caller steers the run.
-    testers: Vec<Tester>,
-    tester_ports: Vec<PortId>,
+    probes: Vec<ProbeHost>,
+    probe_ports: Vec<PortId>,
     api_host: Host,
     api_port: PortId,
-    stranger: Stranger,
-    stranger_port: PortId,
-    cluster: Cluster,
+    adversary: Adversary,
+    adversary_port: PortId,
+    api: SimulatedApi,
     controller: Option<ControllerProcess>,
     script: BTreeMap<(Time, u32), Event>,
     workload: Workload,
@@ -113,12 +114,12 @@ pub struct World {
     owners: Vec<(Time, usize)>,
     recorded_gossip: VecDeque<Vec<u8>>,
     /// Kubernetes Events so far.
-    events: Vec<Told>,
+    events: Vec<RecordedEvent>,
     checkers: Checkers,
     timeline: Timeline,
     fingerprint: Fingerprint,
     steps: u64,
-    narrator: trace::Narrator,
+    trace: trace::Trace,
 }
 
 /// Something on the script.
@@ -149,7 +150,7 @@ impl World {
         scenario: &Scenario,
         workload: Workload,
         seed: u64,
-        testers: &[Lan],
+        probes: &[Lan],
         is_recording: bool,
     ) -> Result<Self, SetupError> {
         scenario.validate().map_err(SetupError::Scenario)?;
@@ -160,12 +161,16 @@ impl World {
         let (clients, addresses) = cabling::clients(scenario, seed);
         let seats = clients.iter().zip(addresses).enumerate();
         let client_ports = seats
-            .map(|(index, (client, at))| cabling.plug(client.name(), Seat::Client(index), Lan::First, at))
+            .map(|(index, (client, at))| {
+                cabling.plug(client.name(), StationId::Client(index), Lan::First, at)
+            })
             .collect();
-        let testers: Vec<Tester> = testers.iter().map(|lan| Tester::new(*lan, seed.word("tester"))).collect();
-        let tester_ports = cabling.plug_testers(&testers);
-        let api_port = cabling.plug("api", Seat::ApiHost, Lan::First, address_plan::API_VIP);
-        let stranger_port = cabling.plug("stranger", Seat::Stranger, Lan::First, Stranger::ADDRESS);
+        let probes: Vec<ProbeHost> =
+            probes.iter().map(|lan| ProbeHost::new(*lan, seed.word("tester"))).collect();
+        let probe_ports = cabling.plug_probes(&probes);
+        let api_port = cabling.plug("api", StationId::ApiHost, Lan::First, address_plan::API_VIP);
+        let adversary_port =
+            cabling.plug(Adversary::NAME, StationId::Adversary, Lan::First, Adversary::ADDRESS);
         let Cabling { switch, wired, ports_by_mac, .. } = cabling;
         let mut world = Self {
             now: Time::ZERO,
@@ -177,13 +182,13 @@ impl World {
             node_ports,
             clients,
             client_ports,
-            testers,
-            tester_ports,
+            probes,
+            probe_ports,
             api_host: cabling::api_host(seed),
             api_port,
-            stranger: Stranger::new(seed),
-            stranger_port,
-            cluster: Cluster::new(seed, scenario.api),
+            adversary: Adversary::new(seed),
+            adversary_port,
+            api: SimulatedApi::new(seed, scenario.api),
             controller: None,
             script: BTreeMap::new(),
             service: workload.first_service(),
@@ -198,7 +203,7 @@ impl World {
             timeline: Timeline::new(is_recording),
             fingerprint: Fingerprint::new(),
             steps: 0,
-            narrator: trace::Narrator::default(),
+            trace: trace::Trace::default(),
             scenario: scenario.clone(),
             seed,
         };
@@ -234,21 +239,21 @@ impl World {
                 self.clients[index].poll(self.now);
                 self.collect_client(index);
             }
-            Due::Tester(index) => {
-                self.testers[index].poll(self.now);
-                self.collect_tester(index);
+            Due::ProbeHost(index) => {
+                self.probes[index].poll(self.now);
+                self.collect_probe(index);
             }
             Due::ApiHost => {
                 self.api_host.poll(clock::instant(self.now));
                 self.collect_api_host();
             }
-            Due::Stranger => {
-                self.stranger.poll(self.now);
-                self.collect_stranger();
+            Due::Adversary => {
+                self.adversary.poll(self.now);
+                self.collect_adversary();
             }
             Due::Controller => {
                 if let Some(controller) = &mut self.controller {
-                    controller.poll(self.now, &mut self.cluster);
+                    controller.poll(self.now, &mut self.api);
                 }
                 self.collect_controller();
             }
@@ -263,27 +268,27 @@ impl World {
 
     fn next_due(&self) -> Option<(Time, Due)> {
         let script = self.script.keys().next().map(|(at, _)| (*at, Due::Script));
-        let api = self.cluster.poll_timeout().map(|at| (at, Due::Api));
+        let api = self.api.poll_timeout().map(|at| (at, Due::Api));
         let switch = self.switch.poll_timeout().map(|at| (clock::time(at), Due::Switch));
         let nodes =
             self.nodes.iter().enumerate().filter_map(|(i, n)| Some((n.poll_timeout()?, Due::Node(i))));
         let clients =
             self.clients.iter().enumerate().filter_map(|(i, c)| Some((c.poll_timeout()?, Due::Client(i))));
-        let testers =
-            self.testers.iter().enumerate().filter_map(|(i, t)| Some((t.poll_timeout()?, Due::Tester(i))));
+        let probes =
+            self.probes.iter().enumerate().filter_map(|(i, t)| Some((t.poll_timeout()?, Due::ProbeHost(i))));
         let host = self.api_host.poll_timeout().map(|at| (clock::time(at), Due::ApiHost));
-        let stranger = self.stranger.poll_timeout().map(|at| (at, Due::Stranger));
+        let adversary = self.adversary.poll_timeout().map(|at| (at, Due::Adversary));
         let controller = self.controller.as_ref().and_then(ControllerProcess::poll_timeout);
         let controller = controller.map(|at| (at, Due::Controller));
-        let single = [script, api, switch, host, stranger, controller].into_iter().flatten();
+        let single = [script, api, switch, host, adversary, controller].into_iter().flatten();
         // What is overdue is due now: time never runs backwards.
-        let due = single.chain(nodes).chain(clients).chain(testers).map(|(at, due)| (at.max(self.now), due));
+        let due = single.chain(nodes).chain(clients).chain(probes).map(|(at, due)| (at.max(self.now), due));
         due.min()
     }
 
     /// Looks at the store after it may have changed: S1, and whom the clients ask.
     fn store_changed(&mut self) {
-        self.checkers.store_changed(self.now, self.cluster.store().services());
+        self.checkers.store_changed(self.now, self.api.store().services());
         let first = self.service.as_ref().and_then(|key| self.first_address(key));
         if first != self.address {
             self.address = first;
@@ -294,7 +299,7 @@ impl World {
     }
 
     fn first_address(&self, key: &ServiceKey) -> Option<Ipv4Addr> {
-        let services = self.cluster.store().services().map(ferrolb_api::Service::from);
+        let services = self.api.store().services().map(ferrolb_api::Service::from);
         let service = services.into_iter().find(|service| service.key == *key)?;
         service.ingress_ips().find_map(|address| match address {
             IpAddr::V4(address) => Some(address),

@@ -1,4 +1,4 @@
-//! Somebody on the LAN who does not belong to the cluster: he repeats what he
+//! A machine on the LAN that does not belong to the cluster: it repeats what it
 //! heard, speaks with the wrong key, and sends garbage.
 
 use std::collections::VecDeque;
@@ -9,39 +9,41 @@ use smoltcp::wire::EthernetAddress;
 use speaker_core::Peer;
 
 use crate::lab::address_plan;
-use crate::lab::api::server::Cluster;
-use crate::lab::random::{Seed, Stream};
+use crate::lab::api::server::SimulatedApi;
+use crate::lab::random::{RandomStream, Seed};
 use crate::lab::stations::node::Node;
 
-/// The stranger's NIC.
+/// The adversary's machine.
 #[derive(Debug)]
-pub struct Stranger {
-    random: Stream,
+pub struct Adversary {
+    random: RandomStream,
     outgoing: VecDeque<Vec<u8>>,
-    /// His machine, with a speaker that has another key; off until he intrudes.
+    /// With a speaker that has another key; off until it intrudes.
     node: Node,
 }
 
 /// Longest frame of garbage: more than Ethernet allows.
 const LONGEST: u64 = 2000;
 
-impl Stranger {
-    /// Where his NIC's address points to.
+impl Adversary {
+    /// What it is called on the wire and on the timeline; its random streams have this name too.
+    pub const NAME: &str = "stranger";
+    /// Its address.
     pub const ADDRESS: Ipv4Addr = address_plan::address(66);
 
-    /// A stranger who is quiet.
+    /// An adversary that is quiet.
     #[must_use]
     pub fn new(seed: Seed) -> Self {
-        let node = Node::new("stranger", Self::ADDRESS, seed, b"another key").without_kubernetes();
-        Self { random: seed.stream("stranger"), outgoing: VecDeque::new(), node }
+        let node = Node::new(Self::NAME, Self::ADDRESS, seed, b"another key").without_kubernetes();
+        Self { random: seed.stream(Self::NAME), outgoing: VecDeque::new(), node }
     }
 
-    /// A frame has arrived at his NIC.
+    /// A frame has arrived at its NIC.
     pub fn handle_frame(&mut self, now: Time, frame: Vec<u8>) {
         self.node.handle_frame(now, 0, frame);
     }
 
-    /// Lets the timers of his machine fire.
+    /// Lets its timers fire.
     pub fn poll(&mut self, now: Time) {
         self.node.poll(now);
     }
@@ -52,20 +54,20 @@ impl Stranger {
         self.node.poll_timeout()
     }
 
-    /// The next frame that leaves his NIC.
+    /// The next frame that leaves its NIC.
     pub fn poll_frame(&mut self) -> Option<Vec<u8>> {
         self.outgoing.pop_front().or_else(|| self.node.poll_frame(0))
     }
 
-    /// Starts a speaker of his own, with another key, that knows its victims.
-    pub fn intrude(&mut self, now: Time, cluster: &mut Cluster, mut peers: Vec<Peer>) {
-        self.node.power_on(now, cluster);
+    /// Starts a speaker with another key, that knows its victims.
+    pub fn intrude(&mut self, now: Time, api: &mut SimulatedApi, mut peers: Vec<Peer>) {
+        self.node.power_on(now, api);
         peers.push(Peer { node: self.node.name().clone(), address: Self::ADDRESS.into() });
         self.node.tell_peers(now, peers);
     }
 
     /// Sends recorded frames again: the old sender's IP address and payload
-    /// from his own NIC.
+    /// from its own NIC.
     pub fn replay<'a>(&mut self, frames: impl IntoIterator<Item = &'a Vec<u8>>) {
         for frame in frames {
             let mut frame = frame.clone();

@@ -9,7 +9,6 @@ use smoltcp::wire::{EthernetAddress, IpCidr};
 
 use crate::lab::address_plan;
 use crate::lab::clock;
-use crate::lab::run::scenario::ClientKind;
 use crate::lab::stations::fetch::{self, Fetch, Progress};
 use crate::net::ethernet_host::EthernetHost;
 use crate::net::host::{Host, HostSettings};
@@ -25,6 +24,44 @@ const GREETINGS: u8 = 3;
 const GREET_EVERY: Duration = Duration::from_millis(100);
 /// Rounds that a client's sockets may keep it busy within one instant.
 const MAX_ROUNDS: u32 = 100;
+
+/// A client's neighbour table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKind {
+    /// A Linux of today.
+    Linux,
+    /// A Linux before 4.12, whose lock window also covers requests.
+    LinuxOld,
+    /// A router that learns nothing from gratuitous replies.
+    RouterIgnoringGratuitousReplies,
+    /// A router that keeps an entry for four hours.
+    FourHourRouter,
+    /// smoltcp's own Ethernet stack, deaf to everything gratuitous.
+    Smoltcp,
+}
+
+impl ClientKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::Linux,
+        Self::LinuxOld,
+        Self::RouterIgnoringGratuitousReplies,
+        Self::FourHourRouter,
+        Self::Smoltcp,
+    ];
+
+    /// The word for it, in scenario files and on the timeline.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Linux => "linux",
+            Self::LinuxOld => "old-linux",
+            Self::RouterIgnoringGratuitousReplies => "router",
+            Self::FourHourRouter => "four-hour-router",
+            Self::Smoltcp => "smoltcp",
+        }
+    }
+}
 
 /// One question and, if it came, its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +101,7 @@ pub struct Client {
     name: String,
     kind: ClientKind,
     address: Ipv4Addr,
-    station: Seat,
+    station: ClientStack,
     socket: UdpHandle,
     target: Option<Ipv4Addr>,
     greet: Vec<(Time, Ipv4Addr)>,
@@ -81,7 +118,7 @@ pub struct Client {
 
 /// The IP stack it sits on.
 #[derive(Debug)]
-enum Seat {
+enum ClientStack {
     Host(Box<Host>),
     Ethernet(Box<EthernetHost>),
 }
@@ -107,14 +144,14 @@ impl Client {
             if address != address_plan::ROUTER {
                 settings.gateways = vec![address_plan::ROUTER.into()];
             }
-            Seat::Host(Box::new(Host::new(settings)))
+            ClientStack::Host(Box::new(Host::new(settings)))
         };
         let mut station = match kind {
             ClientKind::Linux => host(ClientModel::Linux),
             ClientKind::LinuxOld => host(ClientModel::LinuxOld),
             ClientKind::RouterIgnoringGratuitousReplies => host(ClientModel::RouterIgnoringGratuitousReplies),
             ClientKind::FourHourRouter => host(ClientModel::FourHourRouter),
-            ClientKind::Smoltcp => Seat::Ethernet(Box::new(EthernetHost::new(
+            ClientKind::Smoltcp => ClientStack::Ethernet(Box::new(EthernetHost::new(
                 name,
                 mac,
                 &[cidr],
@@ -183,8 +220,8 @@ impl Client {
     #[must_use]
     pub fn neighbour(&self, address: Ipv4Addr) -> Option<Neighbour> {
         match &self.station {
-            Seat::Host(host) => host.neighbours().get(address.into()).copied(),
-            Seat::Ethernet(_) => None,
+            ClientStack::Host(host) => host.neighbours().get(address.into()).copied(),
+            ClientStack::Ethernet(_) => None,
         }
     }
 
@@ -199,7 +236,7 @@ impl Client {
         self.next_fetch = address.filter(|_| !self.fetch_every.is_zero()).map(|_| begin);
     }
 
-    /// Says hello to each node from `at` on. A client is no stranger: it has
+    /// Says hello to each node from `at` on. A client is no adversary: it has
     /// talked with each node before, and their kernels know its hardware
     /// address (Linux forgets none as long as there are fewer than 128). A node
     /// that does not know it pays its own kernel's ARP, a second more if lost.
@@ -339,7 +376,7 @@ impl Client {
     }
 }
 
-impl Seat {
+impl ClientStack {
     fn station(&mut self) -> &mut dyn Station {
         match self {
             Self::Host(host) => host.as_mut(),

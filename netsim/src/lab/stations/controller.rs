@@ -9,11 +9,11 @@ use ferrolb_api::config::{self, Config, ConfigurationReport};
 use ferrolb_api::{ServiceKey, Time};
 
 use crate::lab::api::objects::Kind;
-use crate::lab::api::server::{Cluster, WatchId, Written};
-use crate::lab::api::store::Refusal;
+use crate::lab::api::server::{SimulatedApi, WatchId, WriteOutcome};
+use crate::lab::api::store::StoreError;
 use crate::lab::api::view;
 use crate::lab::api::watch::Update;
-use crate::lab::random::Stream;
+use crate::lab::random::RandomStream;
 
 /// What a controller watches.
 pub const KINDS: &[Kind] = &[Kind::Namespace, Kind::IPAddressPool, Kind::L2Advertisement, Kind::Service];
@@ -26,7 +26,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 
 /// Something that a controller did, for timeline and checkers.
 #[derive(Clone, Debug)]
-pub enum Deed {
+pub enum ControllerOutput {
     /// It said something.
     Notice(Notice),
     /// It judged the custom resources.
@@ -45,7 +45,7 @@ pub enum Deed {
         /// The write.
         effect: Effect,
         /// The outcome.
-        written: Written,
+        written: WriteOutcome,
     },
 }
 
@@ -55,11 +55,11 @@ pub struct ControllerProcess {
     controller: Controller,
     watch: WatchId,
     pending: BTreeMap<String, Pending>,
-    random: Stream,
+    random: RandomStream,
     /// The configuration that follows from what it was told, judged apart from
     /// the core (S2).
     observed: Config,
-    deeds: Vec<Deed>,
+    outputs: Vec<ControllerOutput>,
 }
 
 #[derive(Debug)]
@@ -71,14 +71,14 @@ struct Pending {
 
 impl ControllerProcess {
     /// Starts a controller.
-    pub fn start(now: Time, cluster: &mut Cluster, random: Stream) -> Self {
+    pub fn start(now: Time, api: &mut SimulatedApi, random: RandomStream) -> Self {
         Self {
             controller: Controller::new(Settings::default()),
-            watch: cluster.open_watch(now, "controller", KINDS),
+            watch: api.open_watch(now, "controller", KINDS),
             pending: BTreeMap::new(),
             random,
             observed: Config::default(),
-            deeds: Vec::new(),
+            outputs: Vec::new(),
         }
     }
 
@@ -108,8 +108,8 @@ impl ControllerProcess {
     }
 
     /// Takes news from its watch.
-    pub fn handle(&mut self, now: Time, cluster: &Cluster, update: &Update) {
-        let Some(view) = cluster.view(self.watch) else { return };
+    pub fn handle(&mut self, now: Time, api: &SimulatedApi, update: &Update) {
+        let Some(view) = api.view(self.watch) else { return };
         let kind = match update {
             Update::Listed(kind) => *kind,
             Update::Changed(key) | Update::Gone(key) => key.kind,
@@ -138,7 +138,7 @@ impl ControllerProcess {
     }
 
     /// Lets its timers fire and its writes that are due reach the API server.
-    pub fn poll(&mut self, now: Time, cluster: &mut Cluster) {
+    pub fn poll(&mut self, now: Time, api: &mut SimulatedApi) {
         if self.controller.poll_timeout().is_some_and(|due| due <= now) {
             self.controller.handle(now, Input::Timeout);
             self.drain(now);
@@ -147,44 +147,44 @@ impl ControllerProcess {
             self.pending.iter().filter(|(_, p)| p.due <= now).map(|(key, _)| key.clone()).collect();
         for key in due {
             let Some(mut pending) = self.pending.remove(&key) else { continue };
-            let written = cluster.write(now, &pending.effect);
+            let written = api.write(now, &pending.effect);
             let retry = match written {
-                Written::Changed | Written::Unchanged => false,
+                WriteOutcome::Changed | WriteOutcome::Unchanged => false,
                 // A newer view of the Service is on its way; other writes carry no version.
-                Written::Refused(Refusal::Conflict | Refusal::NotFound) => false,
-                Written::AnswerLost | Written::Unreachable => true,
+                WriteOutcome::Refused(StoreError::Conflict | StoreError::NotFound) => false,
+                WriteOutcome::AnswerLost | WriteOutcome::Unreachable => true,
             };
             if retry {
                 let backoff = RETRY.0.saturating_mul(1 << pending.attempts.min(10)).min(RETRY.1);
                 pending.attempts += 1;
                 pending.due = now + backoff + self.random.between(Duration::ZERO, backoff / 10);
-                self.deeds.push(Deed::Wrote { effect: pending.effect.clone(), written });
+                self.outputs.push(ControllerOutput::Wrote { effect: pending.effect.clone(), written });
                 self.pending.insert(key, pending);
             } else {
-                self.deeds.push(Deed::Wrote { effect: pending.effect, written });
+                self.outputs.push(ControllerOutput::Wrote { effect: pending.effect, written });
             }
         }
     }
 
     /// What it did since the last call.
-    pub fn take_deeds(&mut self) -> Vec<Deed> {
-        std::mem::take(&mut self.deeds)
+    pub fn take_outputs(&mut self) -> Vec<ControllerOutput> {
+        std::mem::take(&mut self.outputs)
     }
 
     fn drain(&mut self, now: Time) {
         while let Some(effect) = self.controller.poll_effect() {
             let key = match &effect {
                 Effect::Notice(notice) => {
-                    self.deeds.push(Deed::Notice(notice.clone()));
+                    self.outputs.push(ControllerOutput::Notice(notice.clone()));
                     continue;
                 }
                 Effect::Configuration(report) => {
-                    self.deeds.push(Deed::Configuration(report.clone()));
+                    self.outputs.push(ControllerOutput::Configuration(report.clone()));
                     continue;
                 }
                 Effect::Event { service, reason, message, .. } => {
                     let (service, reason, message) = (service.clone(), *reason, message.clone());
-                    self.deeds.push(Deed::Event { service, reason, message });
+                    self.outputs.push(ControllerOutput::Event { service, reason, message });
                     continue;
                 }
                 Effect::ForgetPool(pool) => {

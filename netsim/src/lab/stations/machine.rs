@@ -15,7 +15,7 @@ use crate::lab::clock;
 use crate::lab::stations::backends::Backends;
 use crate::lab::stations::kube_clients::Proxied;
 use crate::lab::stations::nic_filter;
-use crate::lab::stations::node::Deed;
+use crate::lab::stations::speaker_output::SpeakerOutput;
 use crate::net::host::{Host, HostSettings};
 use crate::net::stack::UdpHandle;
 use crate::net::station::Station;
@@ -144,20 +144,20 @@ impl Machine {
     }
 
     /// Moves bytes between speaker, kernel and services until all is quiet.
-    /// The speaker's frames go through `bend`; what it does goes to `deeds`.
+    /// The speaker's frames go through `mutator`; what it does goes to `outputs`.
     pub(super) fn pump(
         &mut self,
         now: Time,
         name: &NodeName,
-        bend: Option<fn(Vec<u8>) -> Vec<u8>>,
-        deeds: &mut Vec<Deed>,
+        mutator: Option<fn(Vec<u8>) -> Vec<u8>>,
+        outputs: &mut Vec<SpeakerOutput>,
     ) {
         let instant = clock::instant(now);
         for _ in 0..MAX_ROUNDS {
             let mut is_quiet = true;
             while let Some(effect) = self.process.as_mut().and_then(|process| process.speaker.poll_effect()) {
                 is_quiet = false;
-                self.carry_out(now, effect, bend, deeds);
+                self.carry_out(now, effect, mutator, outputs);
             }
             for nic in &mut self.nics {
                 nic.host.poll(instant);
@@ -177,17 +177,17 @@ impl Machine {
         &mut self,
         now: Time,
         effect: Effect,
-        bend: Option<fn(Vec<u8>) -> Vec<u8>>,
-        deeds: &mut Vec<Deed>,
+        mutator: Option<fn(Vec<u8>) -> Vec<u8>>,
+        outputs: &mut Vec<SpeakerOutput>,
     ) {
         let Some(process) = &mut self.process else { return };
         match effect {
             Effect::SendFrame { interface, bytes } => {
-                let bytes = bend.map_or_else(|| bytes.clone(), |bend| bend(bytes.clone()));
+                let bytes = mutator.map_or_else(|| bytes.clone(), |mutator| mutator(bytes.clone()));
                 if let Some(nic) = self.nics.iter_mut().find(|nic| nic.id == interface && nic.has_carrier) {
                     nic.outgoing.push_back(bytes.clone());
                 }
-                deeds.push(Deed::Frame(bytes));
+                outputs.push(SpeakerOutput::Frame(bytes));
             }
             // A full socket buffer loses the datagram, as in the kernel.
             Effect::SendDatagram { to, bytes } => {
@@ -197,11 +197,13 @@ impl Machine {
                 }
                 let _ = host.stack().udp_send(process.gossip, None, to, &bytes);
             }
-            Effect::Report(report) => deeds.push(match report {
-                Report::Event { service, reason, message, .. } => Deed::Event { service, reason, message },
-                Report::L2Status { name, change } => Deed::L2Status { name, change },
-                Report::Configuration(report) => Deed::Configuration(report),
-                Report::Notice(notice) => Deed::Notice(notice),
+            Effect::Report(report) => outputs.push(match report {
+                Report::Event { service, reason, message, .. } => {
+                    SpeakerOutput::Event { service, reason, message }
+                }
+                Report::L2Status { name, change } => SpeakerOutput::L2Status { name, change },
+                Report::Configuration(report) => SpeakerOutput::Configuration(report),
+                Report::Notice(notice) => SpeakerOutput::Notice(notice),
             }),
             Effect::JoinGroup { interface, group } => {
                 process.groups.entry(interface).or_default().insert(group);
@@ -209,7 +211,7 @@ impl Machine {
             Effect::LeaveGroup { interface, group } => {
                 process.groups.entry(interface).or_default().remove(&group);
             }
-            Effect::Exit => deeds.push(Deed::Exit),
+            Effect::Exit => outputs.push(SpeakerOutput::Exit),
         }
     }
 

@@ -4,18 +4,18 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use ferrolb_api::config::ConfigurationReport;
-use ferrolb_api::{NodeName, ServiceKey, Time};
+use ferrolb_api::{NodeName, Time};
 use smoltcp::wire::EthernetAddress;
-use speaker_core::{EventReason, Input, L2StatusChange, Notice, Peer, Settings, Speaker};
+use speaker_core::{Input, Peer, Settings, Speaker};
 
 use crate::lab::address_plan::{self, Lan};
 use crate::lab::api::objects::Kind;
-use crate::lab::api::server::{Cluster, WatchId};
+use crate::lab::api::server::{SimulatedApi, WatchId};
 use crate::lab::api::watch::Update;
 use crate::lab::random::Seed;
 use crate::lab::stations::kube_clients;
 use crate::lab::stations::machine::{Machine, Process};
+use crate::lab::stations::speaker_output::SpeakerOutput;
 
 /// What a speaker watches.
 pub const SPEAKER_KINDS: &[Kind] = &Kind::ALL;
@@ -25,35 +25,6 @@ const PROXY_KINDS: &[Kind] = &[Kind::EndpointSlice, Kind::Service];
 const FROZEN_QUEUE: usize = 256;
 /// Milliseconds since the Unix epoch at which every simulation begins.
 const EPOCH_MILLIS: u64 = 1_767_225_600_000;
-
-/// Something that a speaker did, for timeline and checkers.
-#[derive(Clone, Debug)]
-pub enum Deed {
-    /// It said something.
-    Notice(Notice),
-    /// It judged the custom resources.
-    Configuration(ConfigurationReport),
-    /// It made a Kubernetes Event.
-    Event {
-        /// On which Service.
-        service: ServiceKey,
-        /// Its reason.
-        reason: EventReason,
-        /// Its text.
-        message: String,
-    },
-    /// It asked for a change of a `ServiceL2Status`.
-    L2Status {
-        /// The object's name.
-        name: String,
-        /// What to do.
-        change: L2StatusChange,
-    },
-    /// It sent a frame.
-    Frame(Vec<u8>),
-    /// It has left and ended.
-    Exit,
-}
 
 /// A node, with or without power.
 #[derive(Debug)]
@@ -72,10 +43,10 @@ pub struct Node {
     frames_waiting: VecDeque<(usize, Vec<u8>)>,
     updates_waiting: VecDeque<(WatchId, Update)>,
     starts: u64,
-    deeds: Vec<Deed>,
+    outputs: Vec<SpeakerOutput>,
     /// Frames pass through here on their way from the speaker to the wire; a
     /// test bends it to see the checkers bite.
-    bend: Option<fn(Vec<u8>) -> Vec<u8>>,
+    mutator: Option<fn(Vec<u8>) -> Vec<u8>>,
 }
 
 impl Node {
@@ -94,12 +65,12 @@ impl Node {
             frames_waiting: VecDeque::new(),
             updates_waiting: VecDeque::new(),
             starts: 0,
-            deeds: Vec::new(),
-            bend: None,
+            outputs: Vec::new(),
+            mutator: None,
         }
     }
 
-    /// The same without any access to Kubernetes: a stranger's.
+    /// The same without any access to Kubernetes: the adversary's.
     #[must_use]
     pub fn without_kubernetes(self) -> Self {
         Self { speaker_kinds: &[], proxy_kinds: &[], ..self }
@@ -181,9 +152,9 @@ impl Node {
         self.watch() == Some(id) || self.machine.as_ref().is_some_and(|machine| machine.proxy == id)
     }
 
-    /// Lets frames of the speaker go through `bend` on their way to the wire.
-    pub fn bend_frames(&mut self, bend: fn(Vec<u8>) -> Vec<u8>) {
-        self.bend = Some(bend);
+    /// Lets frames of the speaker go through `mutator` on their way to the wire.
+    pub fn mutate_frames(&mut self, mutator: fn(Vec<u8>) -> Vec<u8>) {
+        self.mutator = Some(mutator);
     }
 
     fn process(&self) -> Option<&Process> {
@@ -191,21 +162,21 @@ impl Node {
     }
 
     /// Boots: kernel, kube-proxy, speaker.
-    pub fn power_on(&mut self, now: Time, cluster: &mut Cluster) {
+    pub fn power_on(&mut self, now: Time, api: &mut SimulatedApi) {
         if self.machine.is_some() {
             return;
         }
         let seed = self.seed.word(&format!("kernel/{}/{}", self.name, self.starts));
-        let proxy = cluster.open_watch(now, &format!("proxy/{}", self.name), self.proxy_kinds);
+        let proxy = api.open_watch(now, &format!("proxy/{}", self.name), self.proxy_kinds);
         self.machine = Some(Machine::boot(&self.name, &self.nics, seed, proxy));
-        self.start_speaker(now, cluster);
+        self.start_speaker(now, api);
     }
 
     /// Everything on it is gone at once.
-    pub fn power_off(&mut self, cluster: &mut Cluster) {
-        self.kill_speaker(cluster);
+    pub fn power_off(&mut self, api: &mut SimulatedApi) {
+        self.kill_speaker(api);
         if let Some(machine) = self.machine.take() {
-            cluster.close_watch(machine.proxy);
+            api.close_watch(machine.proxy);
         }
         self.is_frozen = false;
         self.frames_waiting.clear();
@@ -213,17 +184,17 @@ impl Node {
     }
 
     /// Starts the speaker's process, with a Kubernetes client.
-    pub fn start_speaker(&mut self, now: Time, cluster: &mut Cluster) {
+    pub fn start_speaker(&mut self, now: Time, api: &mut SimulatedApi) {
         if self.is_speaking() || !self.is_on() {
             return;
         }
-        let watch = cluster.open_watch(now, &format!("speaker/{}", self.name), self.speaker_kinds);
+        let watch = api.open_watch(now, &format!("speaker/{}", self.name), self.speaker_kinds);
         self.start_process(now, watch);
         self.pump(now);
     }
 
-    /// Tells the speaker who its peers are without asking Kubernetes: what a
-    /// stranger who knows the plan would do.
+    /// Tells the speaker who its peers are without asking Kubernetes: what
+    /// an adversary that knows the plan would do.
     pub fn tell_peers(&mut self, now: Time, peers: Vec<Peer>) {
         self.tell_speaker(now, Input::Peers(peers));
         self.pump(now);
@@ -247,13 +218,13 @@ impl Node {
     }
 
     /// SIGKILL.
-    pub fn kill_speaker(&mut self, cluster: &mut Cluster) {
+    pub fn kill_speaker(&mut self, api: &mut SimulatedApi) {
         if let Some(watch) = self.machine.as_mut().and_then(Machine::kill) {
-            cluster.close_watch(watch);
+            api.close_watch(watch);
         }
     }
 
-    /// SIGTERM: it ends with [`Deed::Exit`].
+    /// SIGTERM: it ends with [`SpeakerOutput::Exit`].
     pub fn stop_speaker(&mut self, now: Time) {
         self.tell_speaker(now, Input::Shutdown);
         self.pump(now);
@@ -265,13 +236,13 @@ impl Node {
     }
 
     /// It goes on; its clocks have gone on all the time.
-    pub fn thaw(&mut self, now: Time, cluster: &Cluster) {
+    pub fn thaw(&mut self, now: Time, api: &SimulatedApi) {
         self.is_frozen = false;
         while let Some((nic, frame)) = self.frames_waiting.pop_front() {
             self.handle_frame(now, nic, frame);
         }
         while let Some((watch, update)) = self.updates_waiting.pop_front() {
-            self.handle_update(now, cluster, watch, &update);
+            self.handle_update(now, api, watch, &update);
         }
         self.poll(now);
     }
@@ -307,12 +278,12 @@ impl Node {
     }
 
     /// One of its Kubernetes clients was told something.
-    pub fn handle_update(&mut self, now: Time, cluster: &Cluster, watch: WatchId, update: &Update) {
+    pub fn handle_update(&mut self, now: Time, api: &SimulatedApi, watch: WatchId, update: &Update) {
         if self.is_frozen {
             self.updates_waiting.push_back((watch, update.clone()));
             return;
         }
-        let Some(view) = cluster.view(watch) else { return };
+        let Some(view) = api.view(watch) else { return };
         if self.watch() == Some(watch) {
             if let Some(input) = kube_clients::input(view, update) {
                 self.tell_speaker(now, input);
@@ -355,13 +326,13 @@ impl Node {
     }
 
     /// What its speaker did since the last call.
-    pub fn take_deeds(&mut self) -> Vec<Deed> {
-        std::mem::take(&mut self.deeds)
+    pub fn take_outputs(&mut self) -> Vec<SpeakerOutput> {
+        std::mem::take(&mut self.outputs)
     }
 
     fn pump(&mut self, now: Time) {
         if let Some(machine) = &mut self.machine {
-            machine.pump(now, &self.name, self.bend, &mut self.deeds);
+            machine.pump(now, &self.name, self.mutator, &mut self.outputs);
         }
     }
 }

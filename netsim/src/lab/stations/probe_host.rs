@@ -22,7 +22,7 @@ const MAX_ROUNDS: u32 = 100;
 
 /// Somebody answered a question for an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Claim {
+pub struct ClaimHeard {
     /// The address.
     pub address: IpAddr,
     /// Where it is said to be.
@@ -33,23 +33,23 @@ pub struct Claim {
 
 /// The station.
 #[derive(Debug)]
-pub struct Tester {
+pub struct ProbeHost {
     lan: Lan,
     address: Ipv4Addr,
     host: Host,
     socket: UdpHandle,
     fetch: Option<Fetch>,
     outgoing: VecDeque<Vec<u8>>,
-    claims: Vec<Claim>,
+    claims: Vec<ClaimHeard>,
     answer: Option<String>,
     page: Option<Option<String>>,
 }
 
-impl Tester {
-    /// A tester on a LAN.
+impl ProbeHost {
+    /// A probe on a LAN.
     #[must_use]
     pub fn new(lan: Lan, seed: u64) -> Self {
-        let address = address_plan::tester_address(lan);
+        let address = address_plan::probe_address(lan);
         let addresses = address_plan::own_addresses(address);
         let mut settings = HostSettings::new("tester", address_plan::mac(address), addresses[0], seed);
         settings.addresses = addresses;
@@ -93,7 +93,7 @@ impl Tester {
 
     /// Answers to the last [`Self::ask_who_has`], in the order they came.
     #[must_use]
-    pub fn claims(&self) -> &[Claim] {
+    pub fn claims(&self) -> &[ClaimHeard] {
         &self.claims
     }
 
@@ -143,7 +143,11 @@ impl Tester {
             && arp.role() == Role::Answer
             && arp.destination == mac
         {
-            self.claims.push(Claim { address: arp.sender.into(), mac: arp.sender_mac, source: arp.source });
+            self.claims.push(ClaimHeard {
+                address: arp.sender.into(),
+                mac: arp.sender_mac,
+                source: arp.source,
+            });
         }
         if let Some(Ndp {
             is_advertisement: true,
@@ -154,7 +158,7 @@ impl Tester {
             ..
         }) = Ndp::parse(frame).filter(|ndp| ndp.destination == mac)
         {
-            self.claims.push(Claim { address: target.into(), mac: claimed, source });
+            self.claims.push(ClaimHeard { address: target.into(), mac: claimed, source });
         }
         self.host.handle_frame(clock::instant(now), frame);
         self.pump(now);

@@ -5,8 +5,9 @@ use crate::net::ethernet_host::EthernetHost;
 use crate::net::faults::Faults;
 use crate::net::frame::Arp;
 use crate::net::neighbours::NeighbourState;
+use crate::net::port::PortId;
 use crate::net::stack::{Pong, TcpState};
-use crate::net::switch::{PortId, Switch};
+use crate::net::switch::Switch;
 use smoltcp::time::Duration;
 use smoltcp::wire::ArpOperation;
 use std::net::SocketAddr;
@@ -155,7 +156,8 @@ fn probe(
 fn respond(lan: &mut Lan, owner: &Server) {
     let Some(capture) = lan.switch.take_capture() else { panic!("the capture was started") };
     lan.switch.start_capture(&[lan.stations[owner.station].0]);
-    for asked in capture.frames().iter().filter(|asked| asked.heading == crate::net::pcap::Heading::ToStation)
+    for asked in
+        capture.frames().iter().filter(|asked| asked.direction == crate::net::pcap::Direction::ToStation)
     {
         let asks =
             asked.frame[12..14] == [8, 6] && asked.frame[20..22] == [0, 1] && asked.frame[38..42] == VIP;

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use smoltcp::wire::{EthernetAddress, IpCidr};
 
-use super::{Seat, Wired};
+use super::{StationId, Wired};
 use crate::lab::address_plan::{self, Lan};
 use crate::lab::random::Seed;
-use crate::lab::run::scenario::{ClientKind, Link, Scenario};
-use crate::lab::stations::client::{Client, Pace};
+use crate::lab::run::scenario::{Link, Scenario};
+use crate::lab::stations::client::{Client, ClientKind, Pace};
 use crate::lab::stations::node::Node;
-use crate::lab::stations::probe_host::Tester;
+use crate::lab::stations::probe_host::ProbeHost;
 use crate::net::faults::{Chance, Faults};
 use crate::net::host::{Host, HostSettings};
-use crate::net::switch::{PortId, Switch};
+use crate::net::port::PortId;
+use crate::net::switch::Switch;
 
 /// How often the router asks the first address, beside the clients.
 const ROUTER_PACE: Pace = Pace { ask: Duration::from_millis(250), fetch: Duration::ZERO };
@@ -38,10 +39,10 @@ impl Cabling {
     }
 
     /// Wires the NIC of the station that has this address.
-    pub(super) fn plug(&mut self, name: &str, seat: Seat, lan: Lan, address: Ipv4Addr) -> PortId {
+    pub(super) fn plug(&mut self, name: &str, station: StationId, lan: Lan, address: Ipv4Addr) -> PortId {
         let port = self.switch.add_port(name, self.faults);
         self.switch.set_vlan(port, lan.vlan());
-        self.wired.push(Wired { seat, is_apart: false });
+        self.wired.push(Wired { station, is_apart: false });
         self.ports_by_mac.insert(address_plan::mac(address), port);
         port
     }
@@ -51,18 +52,19 @@ impl Cabling {
         let mut ports = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
             let nics = node.nics().iter().enumerate();
-            let nics = nics
-                .map(|(nic, (lan, at))| self.plug(&node.nic_name(nic), Seat::Node(index, nic), *lan, *at));
+            let nics = nics.map(|(nic, (lan, at))| {
+                self.plug(&node.nic_name(nic), StationId::Node(index, nic), *lan, *at)
+            });
             ports.push(nics.collect());
         }
         ports
     }
 
-    /// Wires the testers.
-    pub(super) fn plug_testers(&mut self, testers: &[Tester]) -> Vec<PortId> {
-        let plugs = testers.iter().map(Tester::lan).enumerate().map(|(index, lan)| {
+    /// Wires the probes.
+    pub(super) fn plug_probes(&mut self, probes: &[ProbeHost]) -> Vec<PortId> {
+        let plugs = probes.iter().map(ProbeHost::lan).enumerate().map(|(index, lan)| {
             let name = format!("tester/{}", lan.interface());
-            self.plug(&name, Seat::Tester(index), lan, address_plan::tester_address(lan))
+            self.plug(&name, StationId::ProbeHost(index), lan, address_plan::probe_address(lan))
         });
         plugs.collect()
     }

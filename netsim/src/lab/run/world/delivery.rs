@@ -2,7 +2,7 @@
 
 use smoltcp::wire::EthernetAddress;
 
-use super::{RECORDED_GOSSIP, Seat, Wired, World};
+use super::{RECORDED_GOSSIP, StationId, Wired, World};
 use crate::lab::address_plan;
 use crate::lab::api::objects::Kind;
 use crate::lab::api::server::WatchId;
@@ -13,11 +13,11 @@ use crate::net::station::Station;
 
 impl World {
     pub(super) fn deliver_news(&mut self) {
-        let Some((watch, update)) = self.cluster.poll(self.now) else { return };
-        let name = self.cluster.name(watch).to_owned();
+        let Some((watch, update)) = self.api.poll(self.now) else { return };
+        let name = self.api.name(watch).to_owned();
         self.fingerprint.add(self.now, &name, format!("{update:?}").as_bytes());
         if let Some(index) = self.nodes.iter().position(|node| node.has_watch(watch)) {
-            self.nodes[index].handle_update(self.now, &self.cluster, watch, &update);
+            self.nodes[index].handle_update(self.now, &self.api, watch, &update);
             let is_of_services = concerns(&update, Kind::Service) || concerns(&update, Kind::EndpointSlice);
             if self.nodes[index].watch() == Some(watch) && is_of_services {
                 self.tell_checkers(index, watch);
@@ -26,13 +26,13 @@ impl World {
         } else if let Some(controller) = &mut self.controller
             && controller.watch() == watch
         {
-            controller.handle(self.now, &self.cluster, &update);
+            controller.handle(self.now, &self.api, &update);
             self.collect_controller();
         }
     }
 
     fn tell_checkers(&mut self, index: usize, watch: WatchId) {
-        let Some(view) = self.cluster.view(watch) else { return };
+        let Some(view) = self.api.view(watch) else { return };
         let services = view.services();
         let addresses = services.iter().flat_map(ferrolb_api::Service::ingress_ips).collect();
         let name = self.nodes[index].name();
@@ -49,28 +49,28 @@ impl World {
             return;
         }
         self.fingerprint.add(self.now, self.switch.port_name(port), &frame);
-        match to.seat {
-            Seat::Node(index, nic) => {
+        match to.station {
+            StationId::Node(index, nic) => {
                 self.checkers.heard(self.nodes[index].name(), nic, &frame);
                 self.nodes[index].handle_frame(self.now, nic, frame);
                 self.collect_node(index);
             }
-            Seat::Client(index) => {
+            StationId::Client(index) => {
                 self.clients[index].handle_frame(self.now, &frame);
                 self.collect_client(index);
             }
-            Seat::Tester(index) => {
-                self.testers[index].handle_frame(self.now, &frame);
-                self.collect_tester(index);
+            StationId::ProbeHost(index) => {
+                self.probes[index].handle_frame(self.now, &frame);
+                self.collect_probe(index);
             }
-            Seat::ApiHost => {
+            StationId::ApiHost => {
                 self.api_host.handle_frame(instant, &frame);
                 self.api_host.poll(instant);
                 self.collect_api_host();
             }
-            Seat::Stranger => {
-                self.stranger.handle_frame(self.now, frame);
-                self.collect_stranger();
+            StationId::Adversary => {
+                self.adversary.handle_frame(self.now, frame);
+                self.collect_adversary();
             }
         }
     }
@@ -83,12 +83,12 @@ impl World {
 
     /// Takes what a node has done and sends its frames on their way.
     pub(super) fn collect_node(&mut self, index: usize) {
-        let deeds = self.nodes[index].take_deeds();
+        let outputs = self.nodes[index].take_outputs();
         let mut by_speaker = Vec::new();
-        for deed in deeds {
-            self.node_did(index, deed, &mut by_speaker);
+        for output in outputs {
+            self.speaker_put_out(index, output, &mut by_speaker);
         }
-        self.narrate_frames(index, &by_speaker);
+        self.trace_frames(index, &by_speaker);
         for nic in 0..self.node_ports[index].len() {
             let port = self.node_ports[index][nic];
             while let Some(frame) = self.nodes[index].poll_frame(nic) {
@@ -116,14 +116,14 @@ impl World {
         }
         let port = self.client_ports[index];
         while let Some(frame) = self.clients[index].poll_frame() {
-            self.narrate_question(index, &frame);
+            self.trace_question(index, &frame);
             self.switch.send(clock::instant(self.now), port, frame);
         }
     }
 
-    pub(super) fn collect_tester(&mut self, index: usize) {
-        let port = self.tester_ports[index];
-        while let Some(frame) = self.testers[index].poll_frame() {
+    pub(super) fn collect_probe(&mut self, index: usize) {
+        let port = self.probe_ports[index];
+        while let Some(frame) = self.probes[index].poll_frame() {
             self.switch.send(clock::instant(self.now), port, frame);
         }
     }
@@ -134,17 +134,17 @@ impl World {
         }
     }
 
-    pub(super) fn collect_stranger(&mut self) {
-        while let Some(frame) = self.stranger.poll_frame() {
-            self.switch.send(clock::instant(self.now), self.stranger_port, frame);
+    pub(super) fn collect_adversary(&mut self) {
+        while let Some(frame) = self.adversary.poll_frame() {
+            self.switch.send(clock::instant(self.now), self.adversary_port, frame);
         }
     }
 
     pub(super) fn collect_controller(&mut self) {
         let Some(controller) = &mut self.controller else { return };
-        let deeds = controller.take_deeds();
-        for deed in deeds {
-            self.controller_did(deed);
+        let outputs = controller.take_outputs();
+        for output in outputs {
+            self.controller_put_out(output);
         }
     }
 }

@@ -14,13 +14,13 @@ use super::{SetupError, Workload, World};
 use crate::lab::address_plan::Lan;
 use crate::lab::api::manifests::{ManifestError, Manifests};
 use crate::lab::api::objects::{Key, Kind, Object};
-use crate::lab::api::server::Cluster;
+use crate::lab::api::server::SimulatedApi;
 use crate::lab::api::view;
 use crate::lab::checks::safety::Violation;
 use crate::lab::clock;
 use crate::lab::run::scenario::{Action, Scenario, Target};
 use crate::lab::stations::node::Node;
-use crate::lab::stations::probe_host::Tester;
+use crate::lab::stations::probe_host::ProbeHost;
 
 /// How long one waits for whoever has an address to say so.
 const CLAIMS: Duration = Duration::from_millis(500);
@@ -48,7 +48,7 @@ pub struct Reply {
 
 /// A Kubernetes Event on a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct RecordedEvent {
     /// When.
     pub at: Time,
     /// The node or `controller`.
@@ -61,7 +61,7 @@ pub struct Told {
     pub message: String,
 }
 
-impl Told {
+impl RecordedEvent {
     pub(super) fn new(at: Time, from: &str, service: &ServiceKey, reason: &str, message: &str) -> Self {
         let (from, reason, message) = (from.to_owned(), reason.to_owned(), message.to_owned());
         Self { at, from, service: service.clone(), reason, message }
@@ -69,13 +69,13 @@ impl Told {
 }
 
 impl World {
-    /// The nodes of a scenario, a controller, a tester on every LAN, and no
+    /// The nodes of a scenario, a controller, a probe on every LAN, and no
     /// object but the Nodes and their speakers' Pods. Steps of the scenario are
     /// done at their times; whatever else comes is up to the caller.
     ///
     /// # Errors
     /// [`SetupError`] if the scenario is not valid.
-    pub fn steered(scenario: &Scenario, seed: u64) -> Result<Self, SetupError> {
+    pub fn interactive(scenario: &Scenario, seed: u64) -> Result<Self, SetupError> {
         let lans = if scenario.has_second_lan { &Lan::ALL[..] } else { &[Lan::First] };
         Self::lay_out(scenario, Workload::bare(scenario.nodes), seed, lans, true)
     }
@@ -106,7 +106,7 @@ impl World {
 
     /// `kubectl edit`: changes one object. Nothing happens if it is not there.
     pub fn edit(&mut self, key: &Key, change: impl FnOnce(&mut Object)) {
-        let Some(mut object) = self.cluster.store().get(key).cloned() else { return };
+        let Some(mut object) = self.api.store().get(key).cloned() else { return };
         change(&mut object);
         self.checkers.cause(self.now);
         self.apply(object);
@@ -122,7 +122,7 @@ impl World {
     pub fn set_endpoints(&mut self, service: &ServiceKey, nodes: &[&str]) {
         self.checkers.cause(self.now);
         let slice = endpoints(service, nodes.iter().map(|node| (*node).to_owned()));
-        self.cluster.apply(self.now, slice);
+        self.api.apply(self.now, slice);
     }
 
     /// `kubectl label node`; no value takes the label away.
@@ -167,7 +167,7 @@ impl World {
             self.act(Action::Delete(pod.key()));
             self.act(Action::Stop(target));
         } else {
-            self.cluster.apply(self.now, pod);
+            self.api.apply(self.now, pod);
             self.act(Action::Start(target));
         }
     }
@@ -187,11 +187,11 @@ impl World {
     /// discovery: the names of the NICs whose hardware addresses were given,
     /// each once. `wk01` is its `eth0`; `wk01/eth1` is its second one.
     pub fn who_has(&mut self, lan: Lan, address: IpAddr) -> Vec<String> {
-        let Some(index) = self.tester_on(lan) else { return Vec::new() };
-        self.testers[index].ask_who_has(address);
-        self.collect_tester(index);
+        let Some(index) = self.probe_on(lan) else { return Vec::new() };
+        self.probes[index].ask_who_has(address);
+        self.collect_probe(index);
         self.run_for(CLAIMS);
-        let claims: BTreeSet<_> = self.testers[index].claims().iter().copied().collect();
+        let claims: BTreeSet<_> = self.probes[index].claims().iter().copied().collect();
         let named = claims.iter().filter(|claim| claim.address == address).map(|claim| {
             let name = self.station_of(claim.mac).unwrap_or_else(|| claim.mac.to_string());
             if claim.source == claim.mac { name } else { format!("{name}, says {}", claim.source) }
@@ -201,39 +201,39 @@ impl World {
 
     /// Asks a Service once, from a kernel that knows no neighbour.
     pub fn ask(&mut self, lan: Lan, to: SocketAddr, how: Proto) -> Option<Reply> {
-        let index = self.tester_on(lan)?;
+        let index = self.probe_on(lan)?;
         match how {
-            Proto::Udp => self.testers[index].ask(self.now, to),
-            Proto::Tcp => self.testers[index].fetch(self.now, to),
+            Proto::Udp => self.probes[index].ask(self.now, to),
+            Proto::Tcp => self.probes[index].fetch(self.now, to),
         }
-        self.collect_tester(index);
-        let answer = |tester: &Tester| match how {
-            Proto::Udp => tester.answer().map(str::to_owned),
-            Proto::Tcp => tester.page().flatten()?.strip_prefix("hello from ").map(str::to_owned),
+        self.collect_probe(index);
+        let answer = |probe: &ProbeHost| match how {
+            Proto::Udp => probe.answer().map(str::to_owned),
+            Proto::Tcp => probe.page().flatten()?.strip_prefix("hello from ").map(str::to_owned),
         };
         self.end = self.now + ANSWER;
-        while answer(&self.testers[index]).is_none() && self.do_next() {}
-        let tester = &self.testers[index];
-        let via = tester.neighbour(to.ip()).and_then(|mac| self.station_of(mac)).unwrap_or_default();
-        Some(Reply { node: answer(tester)?, via })
+        while answer(&self.probes[index]).is_none() && self.do_next() {}
+        let probe = &self.probes[index];
+        let via = probe.neighbour(to.ip()).and_then(|mac| self.station_of(mac)).unwrap_or_default();
+        Some(Reply { node: answer(probe)?, via })
     }
 
-    fn tester_on(&self, lan: Lan) -> Option<usize> {
-        self.testers.iter().position(|tester| tester.lan() == lan)
+    fn probe_on(&self, lan: Lan) -> Option<usize> {
+        self.probes.iter().position(|probe| probe.lan() == lan)
     }
 
     /// The addresses in a Service's status, in order.
     #[must_use]
     pub fn addresses_of(&self, service: &ServiceKey) -> Vec<IpAddr> {
         let (namespace, name) = (service.namespace().to_owned(), service.name().to_owned());
-        let object = self.cluster.store().get(&Key { kind: Kind::Service, namespace, name });
+        let object = self.api.store().get(&Key { kind: Kind::Service, namespace, name });
         object.and_then(view::service).iter().flat_map(|service| service.ingress_ips()).collect()
     }
 
     /// The API server.
     #[must_use]
-    pub const fn cluster(&self) -> &Cluster {
-        &self.cluster
+    pub const fn api(&self) -> &SimulatedApi {
+        &self.api
     }
 
     /// A node.
@@ -244,7 +244,7 @@ impl World {
 
     /// Every Kubernetes Event so far.
     #[must_use]
-    pub fn events(&self) -> &[Told] {
+    pub fn events(&self) -> &[RecordedEvent] {
         &self.events
     }
 

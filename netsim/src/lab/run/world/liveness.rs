@@ -83,7 +83,7 @@ impl World {
 
     /// Judges the end of the run.
     pub(super) fn finish(&mut self) {
-        self.narrate_answers();
+        self.trace_answers();
         self.check_owners();
         self.check_clients();
         self.check_expectations();
@@ -101,7 +101,7 @@ impl World {
         if self.address.is_none() {
             self.checkers.report("L1", self.now, "the first Service never got an address".to_owned());
         }
-        for address in self.cluster.assigned() {
+        for address in self.api.assigned() {
             let owners: Vec<String> = self
                 .checkers
                 .owners(address)
@@ -211,7 +211,7 @@ impl World {
     /// How many addresses any Service holds.
     #[must_use]
     pub fn assigned(&self) -> BTreeSet<IpAddr> {
-        self.cluster.assigned()
+        self.api.assigned()
     }
 }
 

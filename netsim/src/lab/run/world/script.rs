@@ -10,6 +10,7 @@ use crate::lab::api::watch::Watch;
 use crate::lab::clock;
 use crate::lab::run::scenario::{Action, Cut, Target};
 use crate::lab::run::timeline::{Message, Tone};
+use crate::lab::stations::adversary::Adversary;
 use crate::lab::stations::controller::ControllerProcess;
 use crate::net::faults::Chance;
 
@@ -26,7 +27,7 @@ impl World {
             Event::ApplyServices => self.apply_services(),
             Event::Step(action) => {
                 self.first_fault.get_or_insert(self.now);
-                self.narrate_answers();
+                self.trace_answers();
                 self.perform(action);
             }
         }
@@ -105,7 +106,7 @@ impl World {
         let name = self.nodes[index].name().clone();
         match action {
             Action::PowerOff(_) => {
-                self.nodes[index].power_off(&mut self.cluster);
+                self.nodes[index].power_off(&mut self.api);
                 self.checkers.restarted(&name);
                 for port in ports {
                     self.switch.set_port_up(clock::instant(now), port, false);
@@ -118,13 +119,13 @@ impl World {
                 self.power_on(index);
             }
             Action::Crash(_) => {
-                self.nodes[index].kill_speaker(&mut self.cluster);
+                self.nodes[index].kill_speaker(&mut self.api);
                 self.checkers.restarted(&name);
             }
-            Action::Start(_) => self.nodes[index].start_speaker(now, &mut self.cluster),
+            Action::Start(_) => self.nodes[index].start_speaker(now, &mut self.api),
             Action::Stop(_) => self.nodes[index].stop_speaker(now),
             Action::Freeze(_) => self.nodes[index].freeze(),
-            Action::Thaw(_) => self.nodes[index].thaw(now, &self.cluster),
+            Action::Thaw(_) => self.nodes[index].thaw(now, &self.api),
             Action::LinkDown(_) => {
                 self.switch.set_port_up(clock::instant(now), port, false);
                 self.nodes[index].set_carrier(now, 0, false);
@@ -145,13 +146,13 @@ impl World {
     }
 
     fn power_on(&mut self, index: usize) {
-        self.nodes[index].power_on(self.now, &mut self.cluster);
+        self.nodes[index].power_on(self.now, &mut self.api);
         self.collect_node(index);
     }
 
     fn start_controller(&mut self) {
         let random = self.seed.stream(&format!("controller/{}", self.now));
-        self.controller = Some(ControllerProcess::start(self.now, &mut self.cluster, random));
+        self.controller = Some(ControllerProcess::start(self.now, &mut self.api, random));
         self.log("controller", Tone::Plain, "starts");
     }
 
@@ -175,7 +176,7 @@ impl World {
             }
             Action::CrashController => {
                 if let Some(controller) = self.controller.take() {
-                    self.cluster.close_watch(controller.watch());
+                    self.api.close_watch(controller.watch());
                 }
                 self.log("controller", Tone::Bad, "is killed (SIGKILL)");
             }
@@ -189,7 +190,7 @@ impl World {
                 if !matches!(key.kind, Kind::Service | Kind::EndpointSlice | Kind::Node | Kind::Pod) {
                     self.checkers.config_changed();
                 }
-                let existed = self.cluster.delete(self.now, &key);
+                let existed = self.api.delete(self.now, &key);
                 self.log(
                     "api",
                     Tone::Plain,
@@ -197,7 +198,7 @@ impl World {
                 );
                 self.store_changed();
             }
-            Action::ReplayGossip | Action::WrongKey | Action::Garbage(_) => self.let_stranger(&action),
+            Action::ReplayGossip | Action::WrongKey | Action::Garbage(_) => self.let_adversary_act(&action),
             Action::Wait => {}
             other => self.disturb_api(other),
         }
@@ -223,21 +224,21 @@ impl World {
         };
         match action {
             Action::ApiGone => {
-                self.cluster.set_reachable(now, false);
+                self.api.set_reachable(now, false);
                 self.checkers.unreachable(Time::from_micros(u64::MAX));
             }
             Action::ApiBack => {
-                self.cluster.set_reachable(now, true);
+                self.api.set_reachable(now, true);
                 self.checkers.unreachable(now);
             }
-            Action::CutWatch(_) => self.cluster.disturb(&client, |watch| watch.cut(now)),
-            Action::StaleList(_, by) => self.cluster.disturb(&client, |watch| {
+            Action::CutWatch(_) => self.api.disturb(&client, |watch| watch.cut(now)),
+            Action::StaleList(_, by) => self.api.disturb(&client, |watch| {
                 watch.list_stale(by);
                 watch.cut(now);
             }),
-            Action::ReplayWatch(_) => self.cluster.disturb(&client, |watch: &mut Watch| watch.replay(now)),
-            Action::DelayDeletes(_, by) => self.cluster.disturb(&client, |watch| watch.delay_deletes(by)),
-            Action::LoseAnswers(count) => self.cluster.lose_answers(count),
+            Action::ReplayWatch(_) => self.api.disturb(&client, |watch: &mut Watch| watch.replay(now)),
+            Action::DelayDeletes(_, by) => self.api.disturb(&client, |watch| watch.delay_deletes(by)),
+            Action::LoseAnswers(count) => self.api.lose_answers(count),
             _ => {}
         }
         let tone = if matches!(action, Action::ApiBack) { Tone::Good } else { Tone::Bad };
@@ -245,29 +246,33 @@ impl World {
         self.log("api", tone, format!("{what}{whose}"));
     }
 
-    fn let_stranger(&mut self, action: &Action) {
+    fn let_adversary_act(&mut self, action: &Action) {
         match action {
             Action::ReplayGossip => {
-                self.stranger.replay(&self.recorded_gossip);
+                self.adversary.replay(&self.recorded_gossip);
                 let count = self.recorded_gossip.len();
-                self.log("stranger", Tone::Bad, format!("sends {count} recorded gossip packets again"));
+                self.log(Adversary::NAME, Tone::Bad, format!("sends {count} recorded gossip packets again"));
             }
             Action::Garbage(count) => {
                 let victims: Vec<EthernetAddress> = self.nodes.iter().map(|node| node.mac()).collect();
                 let gossip: Vec<Vec<u8>> = self.recorded_gossip.iter().cloned().collect();
-                self.stranger.send_garbage(*count, &victims, &gossip);
-                self.log("stranger", Tone::Bad, format!("sends {count} frames of garbage"));
+                self.adversary.send_garbage(*count, &victims, &gossip);
+                self.log(Adversary::NAME, Tone::Bad, format!("sends {count} frames of garbage"));
             }
             _ => {
-                let store = self.cluster.store();
+                let store = self.api.store();
                 let mut view = crate::lab::api::view::View::default();
                 let pods = store.list(Kind::Pod, store.revision());
                 let pods: Vec<(_, Object)> = pods.map(|(key, pod)| (key.clone(), pod.clone())).collect();
                 view.replace(Kind::Pod, pods);
-                self.stranger.intrude(self.now, &mut self.cluster, view.peers());
-                self.log("stranger", Tone::Bad, "starts a speaker with another key, and knows the peers");
+                self.adversary.intrude(self.now, &mut self.api, view.peers());
+                self.log(
+                    Adversary::NAME,
+                    Tone::Bad,
+                    "starts a speaker with another key, and knows the peers",
+                );
             }
         }
-        self.collect_stranger();
+        self.collect_adversary();
     }
 }

@@ -140,13 +140,13 @@ impl World {
         }
         for object in std::mem::take(&mut self.workload.config) {
             self.describe_config(&object);
-            self.cluster.apply(self.now, object);
+            self.api.apply(self.now, object);
         }
         for namespace in ["default", address_plan::NAMESPACE] {
             let value = json!({"metadata": {"name": namespace}});
             let object = Object::from_json(Kind::Namespace, value).expect("this literal is a Namespace");
-            if self.cluster.store().get(&object.key()).is_none() {
-                self.cluster.apply(self.now, object);
+            if self.api.store().get(&object.key()).is_none() {
+                self.api.apply(self.now, object);
             }
         }
         let mut boot = self.seed.stream("boot");
@@ -210,8 +210,8 @@ impl World {
                 self.log("api", Tone::Plain, what);
             }
             let slice = endpoints(&service.key, (0..nodes).map(address_plan::node_name));
-            if self.cluster.store().get(&slice.key()).is_none() {
-                self.cluster.apply(self.now, slice);
+            if self.api.store().get(&slice.key()).is_none() {
+                self.api.apply(self.now, slice);
             }
         } else {
             self.describe_config(&object);
@@ -219,7 +219,7 @@ impl World {
         if matches!(object, Object::Pool(_) | Object::Advertisement(_) | Object::Namespace(_)) {
             self.checkers.config_changed();
         }
-        self.cluster.apply(self.now, object);
+        self.api.apply(self.now, object);
         self.checkers.cause(self.now);
         self.store_changed();
     }

@@ -1,4 +1,4 @@
-//! From deeds to words: what parts of the world did, for checkers, timeline
+//! From outputs to words: what parts of the world did, for checkers, timeline
 //! and picture.
 
 use std::collections::BTreeMap;
@@ -11,17 +11,17 @@ use ferrolb_api::{NodeName, ServiceKey, Time};
 use smoltcp::wire::EthernetAddress;
 use speaker_core::Notice;
 
-use super::{Told, World};
+use super::{RecordedEvent, World};
 use crate::lab::api::objects::{Key, Kind, Object};
-use crate::lab::api::server::Written;
+use crate::lab::api::server::WriteOutcome;
 use crate::lab::api::view;
 use crate::lab::checks::arp::{Arp, Role};
 use crate::lab::checks::reference_election;
 use crate::lab::clock::millis;
 use crate::lab::run::timeline::{Message, TableChange, Tone};
 use crate::lab::stations::client::Noticed;
-use crate::lab::stations::controller;
-use crate::lab::stations::node;
+use crate::lab::stations::controller::ControllerOutput;
+use crate::lab::stations::speaker_output::SpeakerOutput;
 use crate::net::neighbours::Neighbour;
 
 /// A client that goes without answers for this long is worth a line.
@@ -29,7 +29,7 @@ const NOTABLE_GAP: Duration = Duration::from_millis(100);
 
 /// What has been told already, so that it is not told again and again.
 #[derive(Debug, Default)]
-pub(super) struct Narrator {
+pub(super) struct Trace {
     /// Who answered each client last.
     answerers: BTreeMap<usize, u8>,
     /// When each client had its last answer.
@@ -43,27 +43,27 @@ pub(super) struct Narrator {
 
 impl World {
     /// Takes what a speaker did; frames go to `frames`.
-    pub(super) fn node_did(&mut self, index: usize, deed: node::Deed, frames: &mut Vec<Vec<u8>>) {
-        match deed {
-            node::Deed::Frame(frame) => frames.push(frame),
-            node::Deed::Notice(notice) => self.speaker_noticed(index, &notice),
-            node::Deed::Configuration(report) => {
+    pub(super) fn speaker_put_out(&mut self, index: usize, output: SpeakerOutput, frames: &mut Vec<Vec<u8>>) {
+        match output {
+            SpeakerOutput::Frame(frame) => frames.push(frame),
+            SpeakerOutput::Notice(notice) => self.speaker_noticed(index, &notice),
+            SpeakerOutput::Configuration(report) => {
                 let name = self.nodes[index].name().clone();
                 self.configuration(name.as_str(), &report, Rejected::object);
             }
-            node::Deed::Event { service, reason, message } => {
+            SpeakerOutput::Event { service, reason, message } => {
                 let name = self.nodes[index].name().to_string();
-                self.events.push(Told::new(self.now, &name, &service, reason.as_str(), &message));
+                self.events.push(RecordedEvent::new(self.now, &name, &service, reason.as_str(), &message));
                 let what = format!("Event {} on {service}: {message}", reason.as_str());
                 self.log(&name, Tone::Faint, what);
             }
-            node::Deed::L2Status { name, change } => {
-                self.cluster.write_l2_status(self.now, &name, &change);
+            SpeakerOutput::L2Status { name, change } => {
+                self.api.write_l2_status(self.now, &name, &change);
             }
-            node::Deed::Exit => {
+            SpeakerOutput::Exit => {
                 let name = self.nodes[index].name().clone();
                 self.log(name.as_str(), Tone::Plain, "its speaker has left and ends");
-                self.nodes[index].kill_speaker(&mut self.cluster);
+                self.nodes[index].kill_speaker(&mut self.api);
                 self.checkers.restarted(&name);
             }
         }
@@ -119,7 +119,7 @@ impl World {
     /// The address by whose hashes a Service's owner is found (D21), as the
     /// node was told of it; `None` if preferences may decide (D22).
     fn elector(&self, index: usize, service: &ServiceKey) -> Option<IpAddr> {
-        let view = self.cluster.view(self.nodes[index].watch()?)?;
+        let view = self.api.view(self.nodes[index].watch()?)?;
         let prefers = |object: &Object| match object {
             Object::Advertisement(ad) => !ad.spec.preferred_node_selectors.is_empty(),
             _ => false,
@@ -133,7 +133,7 @@ impl World {
     }
 
     /// One line for what a speaker sent at one moment.
-    pub(super) fn narrate_frames(&mut self, index: usize, frames: &[Vec<u8>]) {
+    pub(super) fn trace_frames(&mut self, index: usize, frames: &[Vec<u8>]) {
         if !self.timeline.is_recording() || frames.is_empty() {
             return;
         }
@@ -188,7 +188,7 @@ impl World {
     }
 
     /// A client's own question for the address.
-    pub(super) fn narrate_question(&mut self, index: usize, frame: &[u8]) {
+    pub(super) fn trace_question(&mut self, index: usize, frame: &[u8]) {
         if !self.timeline.is_recording() || frame.get(12..14) != Some(&[0x08, 0x06]) {
             return;
         }
@@ -207,12 +207,12 @@ impl World {
         match noticed {
             Noticed::Answer { by } => self.answered(index, by),
             Noticed::Page { text, took } => {
-                self.narrator.pages += 1;
-                if self.narrator.page.as_deref() != Some(&text) {
+                self.trace.pages += 1;
+                if self.trace.page.as_deref() != Some(&text) {
                     let address = self.address.map(|address| address.to_string()).unwrap_or_default();
                     let what = format!("GET http://{address}/ -> 200 {text:?} in {} ms", millis(took));
                     self.log_client(index, Tone::Good, what);
-                    self.narrator.page = Some(text);
+                    self.trace.page = Some(text);
                 }
             }
             Noticed::NoPage => self.log_client(index, Tone::Bad, "GET / failed".to_owned()),
@@ -221,11 +221,11 @@ impl World {
     }
 
     fn answered(&mut self, index: usize, by: u8) {
-        let before = self.narrator.last_answers.insert(index, self.now);
+        let before = self.trace.last_answers.insert(index, self.now);
         if index == 0 {
-            self.narrator.answers += 1;
+            self.trace.answers += 1;
         }
-        let is_new = self.narrator.answerers.insert(index, by) != Some(by);
+        let is_new = self.trace.answerers.insert(index, by) != Some(by);
         let gap = before.map(|before| self.now - before);
         let is_gap = gap.is_some_and(|gap| gap > NOTABLE_GAP + self.scenario.ask_every) && index == 0;
         if !self.timeline.is_recording() || !(is_new || is_gap) {
@@ -245,12 +245,12 @@ impl World {
     }
 
     /// A summary of the answers since the last one.
-    pub(super) fn narrate_answers(&mut self) {
-        let (answers, pages) = (self.narrator.answers, self.narrator.pages);
+    pub(super) fn trace_answers(&mut self) {
+        let (answers, pages) = (self.trace.answers, self.trace.pages);
         if answers == 0 || !self.timeline.is_recording() {
             return;
         }
-        let by = self.narrator.answerers.get(&0).copied().unwrap_or_default();
+        let by = self.trace.answerers.get(&0).copied().unwrap_or_default();
         let name = self.clients[0].answerers().get(usize::from(by)).cloned().unwrap_or_default();
         let every = self.scenario.ask_every.as_millis();
         self.log_client(
@@ -258,8 +258,8 @@ impl World {
             Tone::Plain,
             format!("{answers} answers (asking every {every} ms) and {pages} pages, last by {name}"),
         );
-        self.narrator.answers = 0;
-        self.narrator.pages = 0;
+        self.trace.answers = 0;
+        self.trace.pages = 0;
     }
 
     fn log_client(&mut self, index: usize, tone: Tone, what: String) {
@@ -285,18 +285,24 @@ impl World {
         self.timeline.table(TableChange { at: self.now, client, owner, mac, state });
     }
 
-    pub(super) fn controller_did(&mut self, deed: controller::Deed) {
-        match deed {
-            controller::Deed::Notice(notice) => self.controller_noticed(&notice),
-            controller::Deed::Configuration(report) => {
+    pub(super) fn controller_put_out(&mut self, output: ControllerOutput) {
+        match output {
+            ControllerOutput::Notice(notice) => self.controller_noticed(&notice),
+            ControllerOutput::Configuration(report) => {
                 self.configuration("controller", &report, |one| one.name.clone());
             }
-            controller::Deed::Event { service, reason, message } => {
-                self.events.push(Told::new(self.now, "controller", &service, reason.as_str(), &message));
+            ControllerOutput::Event { service, reason, message } => {
+                self.events.push(RecordedEvent::new(
+                    self.now,
+                    "controller",
+                    &service,
+                    reason.as_str(),
+                    &message,
+                ));
                 let what = format!("Event {} on {service}: {message}", reason.as_str());
                 self.log("controller", Tone::Faint, what);
             }
-            controller::Deed::Wrote { effect, written } => self.controller_wrote(&effect, written),
+            ControllerOutput::Wrote { effect, written } => self.controller_wrote(&effect, written),
         }
     }
 
@@ -327,18 +333,18 @@ impl World {
         self.log(who, Tone::Faint, format!("configuration: {pools}, {advertisements}{left_out}"));
     }
 
-    fn controller_wrote(&mut self, effect: &Effect, written: Written) {
+    fn controller_wrote(&mut self, effect: &Effect, written: WriteOutcome) {
         let Effect::WriteService { service, addresses, pool, .. } = effect else { return };
         match written {
-            Written::Changed | Written::AnswerLost => {
+            WriteOutcome::Changed | WriteOutcome::AnswerLost => {
                 let (namespace, name) = (service.namespace().to_owned(), service.name().to_owned());
                 let key = Key { kind: Kind::Service, namespace, name };
-                let object = self.cluster.store().get(&key).and_then(view::service);
+                let object = self.api.store().get(&key).and_then(view::service);
                 if let (Some(object), Some(controller)) = (object, &self.controller) {
                     self.checkers.written(self.now, &object, addresses, controller.observed());
                 }
                 let pool = pool.as_deref().map(|pool| format!(" from {pool}")).unwrap_or_default();
-                let lost = if written == Written::AnswerLost { "; the answer is lost" } else { "" };
+                let lost = if written == WriteOutcome::AnswerLost { "; the answer is lost" } else { "" };
                 let what = if addresses.is_empty() {
                     format!("status of {service} cleared{lost}")
                 } else {
@@ -348,11 +354,11 @@ impl World {
                 self.arrow("controller", Some("api"), format!("{service}: {}", join(addresses)), Tone::Plain);
                 self.store_changed();
             }
-            Written::Refused(refusal) => {
+            WriteOutcome::Refused(refusal) => {
                 self.log("api", Tone::Faint, format!("write to {service} refused: {refusal:?}"));
             }
-            Written::Unreachable => self.log("controller", Tone::Bad, "cannot reach the API server"),
-            Written::Unchanged => {}
+            WriteOutcome::Unreachable => self.log("controller", Tone::Bad, "cannot reach the API server"),
+            WriteOutcome::Unchanged => {}
         }
     }
 
