@@ -1,5 +1,6 @@
 //! A run: scenarios, the world that plays them, and what is recorded of it.
 
+pub mod action;
 pub mod catalogue;
 pub mod fingerprint;
 pub mod scenario;

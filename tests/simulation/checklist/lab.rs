@@ -8,7 +8,8 @@ use ferrolb_api::{NodeName, ServiceKey};
 use netsim::lab::address_plan::{self, Lan};
 use netsim::lab::api::objects::{Key, Kind, Object};
 use netsim::lab::checks::reference_election;
-use netsim::lab::run::scenario::{Action, Scenario};
+use netsim::lab::run::action::Action;
+use netsim::lab::run::scenario::Scenario;
 use netsim::lab::run::world::{Proto, World};
 
 use super::objects::{Service, pool};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netsim::lab::api::objects::Kind;
-use netsim::lab::run::scenario::{Action, Target};
+use netsim::lab::run::action::{Action, Target};
 
 use super::lab::{Lab, hash_winner, ip, node_names, other_than};
 use super::objects::{Service, advertisement, pool};
@@ -67,9 +67,9 @@ fn h28_without_its_preferred_node_an_address_falls_back_and_is_reclaimed() {
         ),
         (
             "its speaker stops",
-            |lab, node| lab.act(Action::Stop(Target::Node(node.to_owned()))),
+            |lab, node| lab.act(Action::on("stop", Target::from(node))),
             |lab, node| {
-                lab.act(Action::Start(Target::Node(node.to_owned())));
+                lab.act(Action::on("start", Target::from(node)));
                 lab.settle();
             },
         ),

@@ -1,7 +1,7 @@
 //! A restart of any process changes nothing (L5).
 
 use netsim::lab::address_plan::node_name;
-use netsim::lab::run::scenario::{Action, Target};
+use netsim::lab::run::action::{Action, Target};
 
 use super::lab::Lab;
 use super::objects::{Service, advertisement, pool};
@@ -28,8 +28,8 @@ fn h41_l5_restarts_change_nothing() {
     let before = state(&lab);
     assert_eq!(before.0, ["d [172.16.16.101]", "c [172.16.16.102]", "b []", "a []"]);
     for turn in 0..5 {
-        lab.act(Action::CrashController);
-        lab.act(Action::StartController);
+        lab.act(Action::new("crash-controller"));
+        lab.act(Action::new("start-controller"));
         assert_eq!(state(&lab), before, "after restart {turn}: the same addresses, and not one write");
     }
 }
@@ -43,12 +43,12 @@ fn l5_restarts_of_speakers_give_every_address_back() {
     // Each in turn by SIGTERM, then all at once by SIGKILL, as after a power cut.
     for index in 0..3 {
         let node = || Target::Node(node_name(index));
-        lab.act(Action::Stop(node()));
-        lab.act(Action::Start(node()));
+        lab.act(Action::on("stop", node()));
+        lab.act(Action::on("start", node()));
         lab.settle();
     }
-    let all = |action: fn(Target) -> Action| (0..3).map(move |index| action(Target::Node(node_name(index))));
-    for action in all(Action::PowerOff).chain(all(Action::PowerOn)) {
+    let all = |word| (0..3).map(move |index| Action::on(word, Target::Node(node_name(index))));
+    for action in all("power-off").chain(all("power-on")) {
         lab.act(action);
     }
     lab.settle();

@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use crate::lab::address_plan;
-use crate::lab::api::manifests::Manifest;
-use crate::lab::api::objects::Key;
 use crate::lab::api::watch::Delay;
+use crate::lab::run::action::{Action, Target};
 use crate::lab::stations::client::ClientKind;
 
 /// A scenario: everything about a run except its seed.
@@ -59,12 +58,6 @@ impl Link {
     /// A quiet LAN: 50 to 150 microseconds for each cable, nothing lost.
     pub const QUIET: Self =
         Self { loss: 0, delay: Duration::from_micros(50), jitter: Duration::from_micros(100) };
-
-    /// The same with `percent` of the frames lost on every cable, each way.
-    #[must_use]
-    pub const fn with_loss(percent: u32) -> Self {
-        Self { loss: percent * 100, ..Self::QUIET }
-    }
 }
 
 /// Something that is done at a certain time.
@@ -77,93 +70,6 @@ pub struct Step {
     pub spread: Duration,
     /// What.
     pub action: Action,
-}
-
-/// A node, named or by its role at that moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Whoever owns the first Service's first address when the step comes.
-    Owner,
-    /// The first running node that does not.
-    Other,
-    /// The node with this name.
-    Node(String),
-    /// Whichever node an earlier step that said [`Target::Owner`] meant.
-    FormerOwner,
-}
-
-/// Which way a cable is cut, seen from the node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// It hears, but is not heard.
-    Outgoing,
-    /// It is heard, but does not hear.
-    Incoming,
-    /// Neither.
-    Both,
-}
-
-/// What can be done to the world. F numbers are those of reliability.md 3.2.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// F2: the node loses power; its NIC goes dark.
-    PowerOff(Target),
-    /// F2: it boots again.
-    PowerOn(Target),
-    /// F1: its speaker gets SIGKILL.
-    Crash(Target),
-    /// The speaker starts again.
-    Start(Target),
-    /// The speaker gets SIGTERM.
-    Stop(Target),
-    /// F3: the whole machine stops; its clocks do not.
-    Freeze(Target),
-    /// It goes on where it stopped.
-    Thaw(Target),
-    /// F6: its NIC loses carrier, and it notices.
-    LinkDown(Target),
-    /// The carrier is back.
-    LinkUp(Target),
-    /// F9: its cable is cut, and nobody notices.
-    CutCable(Target, Cut),
-    /// Its cable is whole again.
-    MendCable(Target),
-    /// F10: the node is on one side of a broken switch, all others on the other.
-    Isolate(Target),
-    /// The switch is whole again.
-    Heal,
-    /// F8: from now on every cable loses this share of frames, in 1/10,000.
-    Loss(u32),
-    /// F20: no client reaches the API server.
-    ApiGone,
-    /// It is back, and everybody lists again.
-    ApiBack,
-    /// F21: the watches of clients whose name begins so break.
-    CutWatch(String),
-    /// F24: their next list is this many revisions old; their watches break.
-    StaleList(String, u64),
-    /// Their last events are delivered again.
-    ReplayWatch(String),
-    /// F21: their deletions come this much later.
-    DelayDeletes(String, Duration),
-    /// F23: so many writes are committed without an answer.
-    LoseAnswers(u32),
-    /// F26: the controller gets SIGKILL.
-    CrashController,
-    /// A new controller starts.
-    StartController,
-    /// `kubectl apply -f`.
-    Apply(Vec<Manifest>),
-    /// `kubectl delete`.
-    Delete(Key),
-    /// F32: an adversary sends recorded gossip again, from its own port.
-    ReplayGossip,
-    /// F32: an adversary runs a speaker with another key and knows the peers.
-    WrongKey,
-    /// F16: an adversary sends so many frames of garbage: ARP, gossip, noise.
-    Garbage(u32),
-    /// Nothing: only time passes.
-    Wait,
 }
 
 /// What must hold at the end of a scenario, beside the invariants.
@@ -200,14 +106,6 @@ impl Scenario {
         }
     }
 
-    /// Adds a step at `at` milliseconds, later by up to `spread` milliseconds.
-    #[must_use]
-    pub fn step(mut self, at: u64, spread: u64, action: Action) -> Self {
-        let (at, spread) = (Duration::from_millis(at), Duration::from_millis(spread));
-        self.steps.push(Step { at, spread, action });
-        self
-    }
-
     /// What is wrong with it, if anything: it is checked before it is run.
     ///
     /// # Errors
@@ -235,34 +133,12 @@ impl Scenario {
         }
         let names: Vec<String> = (0..self.nodes).map(address_plan::node_name).collect();
         for step in &self.steps {
-            if let Some(Target::Node(name)) = step.action.target()
+            if let Some(Target::Node(name)) = &step.action.args.node
                 && !names.contains(name)
             {
                 return Err(format!("there is no node {name:?}; there are {}", names.join(", ")));
             }
         }
         Ok(())
-    }
-}
-
-impl Action {
-    /// The node it is done to, if it is done to one.
-    #[must_use]
-    pub const fn target(&self) -> Option<&Target> {
-        match self {
-            Self::PowerOff(target)
-            | Self::PowerOn(target)
-            | Self::Crash(target)
-            | Self::Start(target)
-            | Self::Stop(target)
-            | Self::Freeze(target)
-            | Self::Thaw(target)
-            | Self::LinkDown(target)
-            | Self::LinkUp(target)
-            | Self::CutCable(target, _)
-            | Self::MendCable(target)
-            | Self::Isolate(target) => Some(target),
-            _ => None,
-        }
     }
 }

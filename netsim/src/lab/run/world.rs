@@ -13,8 +13,9 @@ use crate::lab::api::server::SimulatedApi;
 use crate::lab::checks::safety::Checkers;
 use crate::lab::clock;
 use crate::lab::random::Seed;
+use crate::lab::run::action::Action;
 use crate::lab::run::fingerprint::Fingerprint;
-use crate::lab::run::scenario::{Action, Scenario};
+use crate::lab::run::scenario::Scenario;
 use crate::lab::run::timeline::{Timeline, Tone};
 use crate::lab::stations::adversary::Adversary;
 use crate::lab::stations::client::Client;
@@ -26,6 +27,7 @@ use crate::net::port::PortId;
 use crate::net::station::Station;
 use crate::net::switch::Switch;
 
+pub(in crate::lab::run) mod actions;
 mod cabling;
 mod delivery;
 mod interactive;

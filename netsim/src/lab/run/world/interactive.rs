@@ -1,6 +1,6 @@
-//! A world in somebody's hands: what he does to it, step by step, and what he
-//! asks it. A scenario is written beforehand; here the next step may depend on
-//! what was seen.
+//! A world that a test drives: what is done to it step by step, and what is
+//! asked of it. A scenario is written beforehand; here the next step may depend
+//! on what was seen.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -17,8 +17,8 @@ use crate::lab::api::objects::{Key, Kind, Object};
 use crate::lab::api::server::SimulatedApi;
 use crate::lab::api::view;
 use crate::lab::checks::safety::Violation;
-use crate::lab::clock;
-use crate::lab::run::scenario::{Action, Scenario, Target};
+use crate::lab::run::action::{Action, Target};
+use crate::lab::run::scenario::Scenario;
 use crate::lab::stations::node::Node;
 use crate::lab::stations::probe_host::ProbeHost;
 
@@ -90,7 +90,7 @@ impl World {
     /// Does something now.
     pub fn act(&mut self, action: Action) {
         self.checkers.cause(self.now);
-        self.perform(action);
+        self.perform(&action);
     }
 
     /// `kubectl apply -f`: every object of a text. A Service without an
@@ -100,7 +100,7 @@ impl World {
     /// The first fault of the text; then nothing is applied.
     pub fn apply_text(&mut self, text: &str) -> Result<(), ManifestError> {
         let manifests = Manifests::parse("applied.yaml".as_ref(), text)?;
-        self.act(Action::Apply(manifests.objects));
+        self.act(Action::apply(manifests.objects));
         Ok(())
     }
 
@@ -115,7 +115,7 @@ impl World {
     /// `kubectl delete`.
     pub fn delete(&mut self, kind: Kind, namespace: &str, name: &str) {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        self.act(Action::Delete(Key { kind, namespace, name }));
+        self.act(Action::delete(Key { kind, namespace, name }));
     }
 
     /// Gives a Service ready endpoints on these nodes and nowhere else.
@@ -164,11 +164,11 @@ impl World {
         let target = Target::Node(node.to_owned());
         let pod = speaker_pod(u8::try_from(index).unwrap_or(u8::MAX));
         if is_tainted {
-            self.act(Action::Delete(pod.key()));
-            self.act(Action::Stop(target));
+            self.act(Action::delete(pod.key()));
+            self.act(Action::on("stop", target));
         } else {
             self.api.apply(self.now, pod);
-            self.act(Action::Start(target));
+            self.act(Action::on("start", target));
         }
     }
 
@@ -176,10 +176,8 @@ impl World {
     pub fn set_link(&mut self, node: &str, lan: Lan, has_carrier: bool) {
         let Some(index) = self.index_of(node) else { return };
         let Some(nic) = Lan::ALL.iter().position(|one| *one == lan) else { return };
-        let Some(port) = self.node_ports[index].get(nic).copied() else { return };
         self.checkers.cause(self.now);
-        self.switch.set_port_up(clock::instant(self.now), port, has_carrier);
-        self.nodes[index].set_carrier(self.now, nic, has_carrier);
+        self.set_carrier(index, nic, has_carrier);
         self.collect_node(index);
     }
 

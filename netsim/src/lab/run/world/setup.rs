@@ -56,7 +56,7 @@ impl Workload {
         let balanced =
             |object: &Object| view::service(object).is_some_and(|service| service.is_load_balancer);
         let has_service = manifests.of_kind(Kind::Service).any(balanced);
-        let built_in = if has_service { Manifests::default() } else { catalogue::Service::nginx()? };
+        let built_in = if has_service { Manifests::default() } else { catalogue::default_service()? };
         workload.is_default_service = !has_service;
         for index in 0..nodes {
             workload.config.extend(node_objects(index));
