@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> ExitCode {
 fn start(args: &Args) -> anyhow::Result<()> {
     let level: LogLevel = args.common.log_level.parse()?;
     let settings = args.settings()?;
-    // V2: the kubelet asks for both ports from outside of the Pod.
+    // M2: the kubelet asks for both ports from outside of the Pod.
     let http = args.common.http(None, None)?;
     let _logs = logs::start(level)?;
     let ended = start_logged(args, settings, http);

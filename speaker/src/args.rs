@@ -200,7 +200,7 @@ impl Args {
             load_balancer_class: self.common.load_balancer_class(),
             ignore_exclude_label: self.ignore_exclude_lb,
             gossip: self.gossip()?,
-            // V2: the speaker's probes are for its own node.
+            // M2: the speaker's probes are for its own node.
             http: self.common.http(address("--host", &self.host)?, Some(Ipv4Addr::LOCALHOST.into()))?,
             kubeconfig: self.common.kubeconfig.clone(),
             namespace: namespace::own(&self.common.namespace)?,

@@ -466,7 +466,7 @@ fn g47_g125_the_component_moves_ports_probes_and_monitors() {
             objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
         found.unwrap_or_else(|| panic!("there is no {kind} {name}"))
     };
-    // V2: the speaker serves its probes on loopback alone, and without a host the kubelet asks the node's address.
+    // M2: the speaker serves its probes on loopback alone, and without a host the kubelet asks the node's address.
     for (kind, name, probed) in
         [("Deployment", "controller", Value::Null), ("DaemonSet", "speaker", json!("127.0.0.1"))]
     {

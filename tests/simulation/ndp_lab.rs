@@ -277,7 +277,7 @@ fn d66_w39_a_neighbour_in_use_stays_reachable_for_ten_minutes() {
 /// The owner loses its cable: both families come back together, as soon as the death is known.
 #[test]
 fn l1_dual_stack_takeover() {
-    // A client that takes no unsolicited advertisement needs the directed solicitation (N3).
+    // A client that takes no unsolicited advertisement needs the directed solicitation.
     for sysctls in [Sysctls::default(), Sysctls { drop_unsolicited_na: true, ..Sysctls::default() }] {
         let mut lan = Lan::new(sysctls);
         let owner = lan.owner();

@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz` and `/readyz` (F43, V2): over plain HTTP as with
+//! `/metrics`, `/healthz` and `/readyz` (F43, M2): over plain HTTP as with
 //! MetalLB v0.15, or the metrics over HTTPS for known scrapers as with v0.16.
 
 mod connection;
@@ -46,7 +46,7 @@ pub struct HttpSettings {
     /// knows and admits, and how (G14 to G17). Without it the port serves the
     /// probes as well, over plain HTTP.
     pub tls: Option<TlsSettings>,
-    /// Where `/healthz` and `/readyz` are served; `None` is every address (V2).
+    /// Where `/healthz` and `/readyz` are served; `None` is every address (M2).
     pub health_host: Option<IpAddr>,
     /// The port of `/healthz` and `/readyz` alone; 0 is off (G18).
     pub health_port: u16,
@@ -164,7 +164,7 @@ where
     }
 }
 
-/// What the port of the metrics has where nothing is encrypted (F43, V2).
+/// What the port of the metrics has where nothing is encrypted (F43, M2).
 fn everything(endpoints: &Endpoints) -> Router {
     probes().route("/metrics", get(metrics)).with_state(endpoints.clone())
 }

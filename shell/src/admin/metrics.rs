@@ -1,4 +1,4 @@
-//! Metrics that both binaries have (F6, F6a) and those of the process itself (V14).
+//! Metrics that both binaries have (F6, F6a) and those of the process itself (M14).
 
 mod process;
 

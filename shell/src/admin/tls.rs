@@ -15,7 +15,7 @@ use tokio_rustls::rustls::{self, CipherSuite, NamedGroup, ServerConfig};
 pub enum Floor {
     /// `VersionTLS12`
     Tls12,
-    /// `VersionTLS13`, as in MetalLB v0.16 where nothing is said (V15).
+    /// `VersionTLS13`, as in MetalLB v0.16 where nothing is said (M15).
     #[default]
     Tls13,
 }
@@ -102,7 +102,7 @@ pub enum TlsFlagError {
     /// G15: only suites that are left out.
     #[error("--tls-cipher-suites leaves none for TLS 1.2: add one of {allowed}", allowed = suite_names())]
     NoSuite,
-    /// G15, V15
+    /// G15, M15
     #[error(
         "--tls-cipher-suites is about TLS 1.2, and the oldest version is 1.3: add \
          --tls-min-version=VersionTLS12, or leave it out, for the suites of TLS 1.3 are always on"
@@ -263,7 +263,7 @@ mod tests {
 
         let one = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
         for version in ["", "VersionTLS13"] {
-            assert!(refused(version, one, "").contains("--tls-min-version=VersionTLS12"), "V15");
+            assert!(refused(version, one, "").contains("--tls-min-version=VersionTLS12"), "M15");
         }
         for list in ["AES128", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,", ","] {
             let text = refused("VersionTLS12", list, "");

@@ -10,9 +10,9 @@ use clap::{Args, Parser};
 use crate::admin::http::HttpSettings;
 use crate::admin::tls::{TlsFlagError, TlsSettings};
 
-/// The port of MetalLB v0.15 for `/metrics` (G1, V1).
+/// The port of MetalLB v0.15 for `/metrics` (G1, M1).
 pub const METRICS_PORT: u16 = 7472;
-/// The port of MetalLB v0.16 for `/metrics` over HTTPS (G47, V1): whoever asks
+/// The port of MetalLB v0.16 for `/metrics` over HTTPS (G47, M1): whoever asks
 /// for it gets HTTPS unless told otherwise.
 pub const METRICS_HTTPS_PORT: u16 = 9120;
 /// The port for `/healthz` and `/readyz` (G18).

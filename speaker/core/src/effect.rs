@@ -179,7 +179,7 @@ pub enum Notice {
         members: Vec<NodeName>,
     },
     /// Another station claims an address of ours, and 0.2 s later it is still
-    /// ours; we announce it again (F17). At most once a second for each address on
+    /// ours; we announce it again (X17). At most once a second for each address on
     /// each interface.
     Conflict {
         /// The address.

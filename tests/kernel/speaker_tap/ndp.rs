@@ -26,7 +26,7 @@ use super::objects::{self, PORT};
 pub(crate) const ALL: &[Case] = &[
     ("d61_d66_w39_ndp_resolution_reachability_and_duplicates", resolution),
     ("w11_ndp_on_a_link_that_comes_later", late_link),
-    ("n1_ndp_takeover_after_sigkill", takeover),
+    ("ndp_takeover_after_sigkill", takeover),
 ];
 
 /// The Service's second address; its solicited-node group, as the kernel writes it in its table.

@@ -10,7 +10,7 @@ use super::setup::{CONTROLLER, OWN, Running, SPEAKER, VALID, cluster, cluster_in
 use crate::support::service;
 
 #[tokio::test(start_paused = true)]
-async fn v11_without_the_kind_everything_else_works() {
+async fn m11_without_the_kind_everything_else_works() {
     let mut definitions = crd::all();
     definitions.retain(|definition| definition.spec.names.kind != "ConfigurationState");
     let api = FakeApi::builder().definitions(definitions).build().expect("our own CRDs are implemented");

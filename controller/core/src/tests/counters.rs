@@ -1,4 +1,4 @@
-//! Counters and verdicts (C80 to C84, H58, H82 to H84).
+//! Counters and verdicts (C80 to C84, H58, H82, H83).
 
 use ferrolb_api::config::Kind;
 use ferrolb_api::service::FamilyPolicy;

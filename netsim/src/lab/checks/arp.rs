@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol};
 
-/// What an ARP frame of a speaker is, in the words of reliability.md 1.8.
+/// What an ARP frame of a speaker is (docs/rules.md, "Frames").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// A question for somebody's address.
@@ -13,12 +13,12 @@ pub enum Role {
     /// A unicast answer to one.
     Answer,
     /// Broadcast request with sender and target the same (RFC 5227 1.1).
-    A1,
+    GratuitousRequest,
     /// Unicast request to somebody who asked not long ago; it must note the
     /// sender before it answers (RFC 826).
-    A3,
+    DirectedRequest,
     /// Broadcast reply with sender and target the same.
-    A4,
+    GratuitousReply,
     /// A request with sender 0.0.0.0 (RFC 5227 1.1).
     Probe,
 }
@@ -80,10 +80,10 @@ impl Arp {
         let is_gratuitous = self.sender == self.target;
         match (self.is_reply, is_gratuitous, self.destination.is_unicast()) {
             (false, ..) if self.sender.is_unspecified() => Role::Probe,
-            (false, true, _) => Role::A1,
-            (false, false, true) => Role::A3,
+            (false, true, _) => Role::GratuitousRequest,
+            (false, false, true) => Role::DirectedRequest,
             (false, false, false) => Role::Question,
-            (true, true, _) => Role::A4,
+            (true, true, _) => Role::GratuitousReply,
             (true, false, _) => Role::Answer,
         }
     }
@@ -100,9 +100,9 @@ mod tests {
         let (vip, peer) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 9));
         let all = EthernetAddress::BROADCAST;
         for (to, operation, sender, target, expected) in [
-            (all, ArpOperation::Request, vip, vip, Role::A1),
-            (all, ArpOperation::Reply, vip, vip, Role::A4),
-            (you, ArpOperation::Request, vip, peer, Role::A3),
+            (all, ArpOperation::Request, vip, vip, Role::GratuitousRequest),
+            (all, ArpOperation::Reply, vip, vip, Role::GratuitousReply),
+            (you, ArpOperation::Request, vip, peer, Role::DirectedRequest),
             (you, ArpOperation::Reply, vip, peer, Role::Answer),
             (all, ArpOperation::Request, vip, peer, Role::Question),
             (all, ArpOperation::Request, Ipv4Addr::UNSPECIFIED, vip, Role::Probe),

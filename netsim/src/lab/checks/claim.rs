@@ -49,7 +49,9 @@ impl Claim {
             let saying = match arp.role() {
                 Role::Probe => Saying::Probe,
                 Role::Answer => Saying::Answer,
-                Role::Question | Role::A1 | Role::A3 | Role::A4 => Saying::Announcement,
+                Role::Question | Role::GratuitousRequest | Role::DirectedRequest | Role::GratuitousReply => {
+                    Saying::Announcement
+                }
             };
             return Some(Self {
                 address: arp.sender.into(),

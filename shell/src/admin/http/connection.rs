@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn v2_silent_connections_do_not_starve_a_probe() {
+    async fn m2_silent_connections_do_not_starve_a_probe() {
         let (bounded, address) = bounded().await;
         let endpoints = Endpoints { registry: Registry::new(), readiness: Readiness::default() };
         let (trigger, shutdown) = shutdown::channel();

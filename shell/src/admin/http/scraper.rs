@@ -1,6 +1,6 @@
 //! Who may read `/metrics` over HTTPS: whomever the API server knows by the
 //! bearer token (TokenReview) and allows it to (SubjectAccessReview), as with
-//! MetalLB v0.16 (V1, G125).
+//! MetalLB v0.16 (M1, G125).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -32,7 +32,7 @@ use crate::ownership::reach::{Reach, Reaches};
 use crate::random::{Stream, stream};
 use crate::speaker::Settings;
 
-/// How often a member is probed. With the three below: profile T2+, the
+/// How often a member is probed. With the three below: the profile of SWIM, the
 /// quickest that killed no healthy node at 20 % loss or in a pause of one second.
 const PROBE_PERIOD: Duration = Duration::from_millis(300);
 /// How long a probe may take before others are asked to probe as well.
@@ -398,7 +398,7 @@ impl Runtime<Identity> for World {
     }
 }
 
-/// Profile T2+.
+/// The profile of SWIM.
 fn config() -> foca::Config {
     foca::Config {
         probe_period: PROBE_PERIOD,

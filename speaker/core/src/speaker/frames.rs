@@ -119,7 +119,7 @@ impl Speaker {
         Ok(())
     }
 
-    /// Another station says that it has an address of ours (F17). Whether it is
+    /// Another station says that it has an address of ours (X17). Whether it is
     /// more than a move that we have not heard of yet shows when we defend it.
     fn hear_claim(&mut self, now: Time, interface: InterfaceId, address: IpAddr, mac: MacAddr) {
         if let Some(handover) = &mut self.handover {

@@ -2,17 +2,16 @@
 //!
 //! Each announced address has a job on each interface that can carry it: six
 //! waves in IPv4, three in IPv6, then a slow refresh. A job that runs is left
-//! alone, whatever is evaluated again (W9). Frames, by the names of the
-//! announcement policy:
+//! alone, whatever is evaluated again (W9). The frames:
 //!
-//! - A1, broadcast request for the address itself (RFC 5227): every wave.
-//! - A3, request for a recent asker, unicast to it: waves 0 and 1. It must take
-//!   the sender in before it answers, also where it ignores the gratuitous forms,
+//! - gratuitous request, a broadcast for the address itself (RFC 5227): every wave.
+//! - directed request, for a recent asker and unicast to it: waves 0 and 1. It must
+//!   take the sender in before it answers, also where it ignores the gratuitous forms,
 //!   and where it had no entry; once lost, it would ask again only after a second.
-//! - A4, broadcast reply to ourselves: waves 1 and 3, for stacks that look at
-//!   replies only.
-//! - N1, advertisement to all nodes: every wave of an IPv6 address.
-//! - N3, solicitation of a recent asker, unicast to it: waves 0 and 1, as A3.
+//! - gratuitous reply, a broadcast to ourselves: waves 1 and 3, for stacks that look
+//!   at replies only.
+//! - unsolicited advertisement, to all nodes: every wave of an IPv6 address.
+//! - directed solicitation, of a recent asker and unicast to it: as a directed request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,14 +27,14 @@ use crate::wire::askers::{Asker, Askers};
 use crate::wire::ndp::Message;
 use crate::wire::pacing::Bucket;
 
-/// When the waves of A1 go out, in milliseconds after the first.
+/// When the waves of gratuitous requests go out, in milliseconds after the first.
 const ARP_WAVES: &[u64] = &[0, 200, 1_100, 3_000, 9_000, 27_000];
-/// The same of N1: not more than three, not less than a second apart
+/// The same of unsolicited advertisements: not more than three, not less than a second apart
 /// (RFC 4861 7.2.6).
 const NDP_WAVES: &[u64] = &[0, 1_000, 2_000];
-/// The last wave with A3 or N3 beside it.
+/// The last wave with directed frames beside it.
 const LAST_DIRECTED: u8 = 1;
-/// Waves with A4 beside A1.
+/// Waves with a gratuitous reply beside the request.
 const REPLY_FORM: [u8; 2] = [1, 3];
 /// How many waves a reminder has: of an address that was ours all along.
 const REMINDER_WAVES: u8 = 3;
@@ -129,13 +128,13 @@ enum Urgency {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Form {
-    /// A1 or N1 as the next step of its job.
+    /// Request or advertisement as the next step of its job.
     ToAll,
     /// The same out of turn, against this claimant.
     Defence(MacAddr),
-    /// A3 or N3.
+    /// Request or solicitation of a recent asker.
     Directed(IpAddr),
-    /// A4.
+    /// Gratuitous reply.
     Reply,
 }
 
@@ -203,9 +202,9 @@ impl Gratuitous {
         }
     }
 
-    /// Answers the claim of `claimant` to `address` by one A1 or N1, unless the
+    /// Answers the claim of `claimant` to `address` by one frame to all, unless the
     /// address is given up before it is due: at most once a second for each address
-    /// on each interface (F17).
+    /// on each interface (X17).
     pub(crate) fn defend(&mut self, now: Time, address: IpAddr, interface: InterfaceId, claimant: MacAddr) {
         let (Some(job), Some(lane)) =
             (self.jobs.get_mut(&(address, interface)), self.lanes.get_mut(&interface))
@@ -294,7 +293,7 @@ impl Gratuitous {
         }
     }
 
-    /// Moves a job on, now that its A1 or N1 goes out. The gaps count from here, so
+    /// Moves a job on, now that its frame to all goes out. The gaps count from here, so
     /// that a wave put off does not run into the next.
     fn advance(
         &mut self,
@@ -453,7 +452,7 @@ fn ndp_frame(address: Ipv6Addr, mac: MacAddr, asker: Option<Asker>) -> Vec<u8> {
     message.to_frame()
 }
 
-/// A1: "who has `address`? tell `address`".
+/// Gratuitous request: "who has `address`? tell `address`".
 fn request(address: Ipv4Addr, mac: MacAddr) -> Packet {
     Packet {
         destination: MacAddr::BROADCAST,
@@ -466,13 +465,13 @@ fn request(address: Ipv4Addr, mac: MacAddr) -> Packet {
     }
 }
 
-/// A3: "who has `asker`? tell `address`".
+/// Directed request: "who has `asker`? tell `address`".
 fn directed(address: Ipv4Addr, mac: MacAddr, asker: Ipv4Addr, asker_mac: MacAddr) -> Packet {
     Packet { destination: asker_mac, target_ip: asker, ..request(address, mac) }
 }
 
-/// A4: "`address` is at `mac`", with the target's address like the sender's, which
-/// Linux takes also within a second of the last change.
+/// Gratuitous reply: "`address` is at `mac`", with the target's address like the sender's,
+/// which Linux takes also within a second of the last change.
 fn reply(address: Ipv4Addr, mac: MacAddr) -> Packet {
     Packet { operation: Operation::Reply, target_mac: mac, ..request(address, mac) }
 }

@@ -134,7 +134,7 @@ fn link_layer(mut options: &[u8], wanted: u8) -> Result<Option<MacAddr>, DropRea
 
 impl Message {
     /// NS, "who has `asker`? tell `address`", to one neighbour: it takes the
-    /// sender in before it answers (N3).
+    /// sender in before it answers.
     pub(crate) fn directed(address: Ipv6Addr, mac: MacAddr, asker: Ipv6Addr, asker_mac: MacAddr) -> Self {
         Self {
             destination: asker_mac,
@@ -147,7 +147,7 @@ impl Message {
         }
     }
 
-    /// NA S=0 O=1 R=0, "`address` is at `mac`", to all (N1; RFC 4861 7.2.6).
+    /// NA S=0 O=1 R=0, "`address` is at `mac`", to all (RFC 4861 7.2.6).
     pub(crate) fn unsolicited(address: Ipv6Addr, mac: MacAddr) -> Self {
         Self {
             destination: multicast_mac(ALL_NODES),

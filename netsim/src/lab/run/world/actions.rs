@@ -1,5 +1,5 @@
 //! The table of everything that can be done to a world: its word in scenario files, its arguments, what the timeline says,
-//! and what happens. One more fault is one more row. F numbers are those of reliability.md 3.2.
+//! and what happens. One more fault is one more row. X numbers are the faults of docs/rules.md.
 
 use std::sync::LazyLock;
 
@@ -84,10 +84,10 @@ fn node_rows() -> Vec<Row> {
     use Tone::{Bad, Good};
     let row = |word, tone, says, does| Row::new(word, &[Arg::Node], "", tone, says, Does::Node(does));
     vec![
-        // F2
+        // X2
         row("power-off", Bad, "loses power", World::power_off),
         row("power-on", Good, "has power again and boots", World::power_on),
-        // F1
+        // X1
         row("crash", Bad, "its speaker is killed (SIGKILL)", World::crash),
         row("start", Good, "its speaker starts again", |world, node, _| {
             world.nodes[node].start_speaker(world.now, &mut world.api);
@@ -95,15 +95,15 @@ fn node_rows() -> Vec<Row> {
         row("stop", Bad, "its speaker gets SIGTERM", |world, node, _| {
             world.nodes[node].stop_speaker(world.now)
         }),
-        // F3: its clocks go on.
+        // X3: its clocks go on.
         row("freeze", Bad, "the whole machine stands still", |world, node, _| world.nodes[node].freeze()),
         row("thaw", Good, "the machine goes on where it stopped", |world, node, _| {
             world.nodes[node].thaw(world.now, &world.api);
         }),
-        // F6
+        // X6
         row("link-down", Bad, "its NIC loses carrier", |world, node, _| world.set_carrier(node, 0, false)),
         row("link-up", Good, "its NIC has carrier again", |world, node, _| world.set_carrier(node, 0, true)),
-        // F9
+        // X9
         row("cut-cable", Bad, "{way}; nobody is told", |world, node, args| {
             let wire = world.switch.wire_mut(world.node_ports[node][0]);
             wire.to_switch.cut |= args.way != Cut::Incoming;
@@ -113,7 +113,7 @@ fn node_rows() -> Vec<Row> {
         row("mend-cable", Good, "its cable is whole again", |world, node, _| {
             world.switch.wire_mut(world.node_ports[node][0]).set_cut(false);
         }),
-        // F10
+        // X10
         row("isolate", Bad, "is cut off from all others: the switch breaks in two", |world, node, _| {
             world.wired[world.node_ports[node][0].index()].is_apart = true
         }),
@@ -128,13 +128,13 @@ fn lan_rows() -> Vec<Row> {
         row("heal", &[], "switch", Good, "is whole again", |world, _| {
             world.wired.iter_mut().for_each(|wired| wired.is_apart = false);
         }),
-        // F8
+        // X8
         row("loss", &[Arg::Loss], "switch", Bad, "every cable loses {loss} % from now on", |world, args| {
             for port in world.switch.ports() {
                 world.switch.wire_mut(port).set(|faults| faults.loss = Chance::ratio(args.loss, 10_000));
             }
         }),
-        // F32
+        // X32
         row(
             "replay-gossip",
             &[],
@@ -154,7 +154,7 @@ fn lan_rows() -> Vec<Row> {
             "starts a speaker with another key, and knows the peers",
             |world, _| world.intrude(),
         ),
-        // F16
+        // X16
         row(
             "garbage",
             &[Arg::Count],
@@ -175,7 +175,7 @@ fn api_rows() -> Vec<Row> {
     let row = |word, needs, tone, says, does| Row::new(word, needs, "api", tone, says, Does::World(does));
     let client = Arg::Client;
     vec![
-        // F20
+        // X20
         row("api-gone", &[], Bad, "the API server is gone for everybody", |world, _| {
             world.api.set_reachable(world.now, false);
             world.checkers.unreachable(Time::from_micros(u64::MAX));
@@ -184,12 +184,12 @@ fn api_rows() -> Vec<Row> {
             world.api.set_reachable(world.now, true);
             world.checkers.unreachable(world.now);
         }),
-        // F21
+        // X21
         row("cut-watch", &[], Bad, "watches break", |world, args| {
             world.api.disturb(&args.client, |watch| watch.cut(world.now));
         })
         .may_have(client),
-        // F24
+        // X24
         row(
             "stale-list",
             &[Arg::Revisions],
@@ -207,12 +207,12 @@ fn api_rows() -> Vec<Row> {
             world.api.disturb(&args.client, |watch| watch.replay(world.now));
         })
         .may_have(client),
-        // F21
+        // X21
         row("delay-deletes", &[Arg::By], Bad, "deletions come {by} ms late", |world, args| {
             world.api.disturb(&args.client, |watch| watch.delay_deletes(args.by));
         })
         .may_have(client),
-        // F23
+        // X23
         row(
             "lose-answers",
             &[Arg::Count],
@@ -235,7 +235,7 @@ fn api_rows() -> Vec<Row> {
 fn process_rows() -> Vec<Row> {
     let row = |word, tone, says, does| Row::new(word, &[], "controller", tone, says, Does::World(does));
     vec![
-        // F26
+        // X26
         row("crash-controller", Tone::Bad, "is killed (SIGKILL)", |world, _| {
             if let Some(controller) = world.controller.take() {
                 world.api.close_watch(controller.watch());

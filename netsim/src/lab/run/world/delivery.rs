@@ -44,7 +44,7 @@ impl World {
         let instant = clock::instant(self.now);
         let Some((port, frame)) = self.switch.poll(instant) else { return };
         let to = self.wired[port.index()];
-        // F10: a switch broken in two carries nothing between its halves.
+        // X10: a switch broken in two carries nothing between its halves.
         if self.sender(&frame).is_some_and(|from| from.is_apart != to.is_apart) {
             return;
         }

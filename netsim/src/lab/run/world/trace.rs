@@ -144,32 +144,28 @@ impl World {
         }
         for (address, arps) in by_address {
             let mut parts = Vec::new();
-            for role in [Role::A1, Role::A4] {
+            for role in [Role::GratuitousRequest, Role::GratuitousReply] {
                 let count = arps.iter().filter(|arp| arp.role() == role).count();
                 if count > 0 {
                     let times = if count > 1 { format!(" x{count}") } else { String::new() };
-                    let label = if role == Role::A1 {
-                        format!("A1{times} to all (request, who has {address}? tell {address})")
+                    let label = if role == Role::GratuitousRequest {
+                        format!("gratuitous ARP{times} to all (who has {address}? tell {address})")
                     } else {
-                        format!("A4{times} to all (reply, {address} is at {})", colons(arps[0].sender_mac))
+                        let mac = colons(arps[0].sender_mac);
+                        format!("gratuitous ARP reply{times} to all ({address} is at {mac})")
                     };
                     parts.push(label);
-                    self.arrow(&node, None, format!("{role:?} {address} is here"), Tone::Wire);
+                    self.arrow(&node, None, format!("gratuitous ARP: {address} is here"), Tone::Wire);
                 }
             }
             let mut asked = Vec::new();
-            for arp in arps.iter().filter(|arp| arp.role() == Role::A3) {
+            for arp in arps.iter().filter(|arp| arp.role() == Role::DirectedRequest) {
                 let to = self.station_of(arp.destination).unwrap_or_else(|| arp.target.to_string());
-                self.arrow(
-                    &node,
-                    Some(&to),
-                    format!("A3 who has {}? tell {address}", arp.target),
-                    Tone::Wire,
-                );
+                self.arrow(&node, Some(&to), format!("who has {}? tell {address}", arp.target), Tone::Wire);
                 asked.push(to);
             }
             if !asked.is_empty() {
-                parts.push(format!("A3 to {} (request that they must note and answer)", asked.join(", ")));
+                parts.push(format!("ARP request to {} (that they must note and answer)", asked.join(", ")));
             }
             for arp in arps.iter().filter(|arp| arp.role() == Role::Answer) {
                 let to = self.station_of(arp.destination).unwrap_or_else(|| arp.target.to_string());

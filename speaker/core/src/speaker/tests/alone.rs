@@ -35,7 +35,11 @@ fn d9a_d53_f30_a_service_is_announced_and_answered() {
     let event = Effect::Report(event);
     assert_eq!(effects.iter().filter(|effect| **effect == event).count(), 1);
     let sent = frames(&effects);
-    assert_eq!((sent[0].sender_ip, sent[0].target_ip), (vip(101), vip(101)), "A1 goes out at once");
+    assert_eq!(
+        (sent[0].sender_ip, sent[0].target_ip),
+        (vip(101), vip(101)),
+        "a gratuitous request goes out at once"
+    );
     assert_eq!(ask(&mut speaker, at(5), vip(101)), Some(mac(0)));
     assert_eq!(ask(&mut speaker, at(5), vip(100)), None);
     let counters = &speaker.counters().addresses[&vip(101).into()];
@@ -293,13 +297,13 @@ fn w7_f17_a_conflict_is_told_and_answered_within_bounds() {
     let effects = drain(&mut speaker);
     let conflict = Notice::Conflict { address: vip(101).into(), interface: ETH0, mac: thief };
     assert_eq!(notices(&effects), [&conflict]);
-    assert_eq!(frames(&effects).len(), 1, "one A1");
+    assert_eq!(frames(&effects).len(), 1, "one gratuitous request");
     assert_eq!(speaker.counters().conflicts, 1);
     assert_eq!(speaker.counters().drops[&DropReason::OwnFrame], 1);
 }
 
 #[test]
-fn a3_askers_of_addresses_of_others_are_known_at_takeover() {
+fn askers_of_addresses_of_others_are_known_at_takeover() {
     let mut speaker = Speaker::new(without_membership(0));
     // An address that wk02 owns while it is a Node.
     let theirs = (1..=255).map(vip).find(|ip| election_winner(*ip) == name(1));

@@ -1,4 +1,4 @@
-//! Claims of other stations: what is an ordinary move, and what is not (W7, F17).
+//! Claims of other stations: what is an ordinary move, and what is not (W7, X17).
 
 use super::together::{Lan, services};
 use super::*;
@@ -87,7 +87,7 @@ fn w7_f17_a_claim_that_stands_is_told_within_200_ms_and_once_a_second() {
 fn w7_f17_a_thief_who_answers_a_new_owner_is_told_of_soon() {
     let mut speaker = Speaker::new(without_membership(0));
     tell(&mut speaker, at(0), 0, 1, &services(1));
-    // He answers the first A1, as the last owner might; and the second.
+    // It answers the first request, as the last owner might; and the second.
     assert_eq!(told(&mut speaker, &[1, 221], 3_000), [421]);
     assert_eq!(speaker.counters().conflicts, 1);
 }

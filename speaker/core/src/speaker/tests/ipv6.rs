@@ -77,8 +77,12 @@ fn d61_w39_f8_a_dual_stack_service_is_announced_and_answered() {
     let joined = effects.iter().position(|effect| *effect == join(2, 101)).expect("just seen");
     let first = effects.iter().position(|effect| matches!(effect, Effect::SendFrame { .. }));
     assert!(first.is_some_and(|first| joined < first), "it listens before it speaks");
-    assert_eq!(messages(&effects), [Message::unsolicited(vip6(101), mac(0))], "N1 goes out at once");
-    assert_eq!(frames(&effects).len(), 1, "and A1");
+    assert_eq!(
+        messages(&effects),
+        [Message::unsolicited(vip6(101), mac(0))],
+        "an advertisement goes out at once"
+    );
+    assert_eq!(frames(&effects).len(), 1, "and a gratuitous request");
     assert_eq!(ask6(&mut speaker, at(5), vip6(101)), Some(mac(0)));
     assert_eq!(ask6(&mut speaker, at(5), vip6(102)), None);
     assert_eq!(ask(&mut speaker, at(5), vip(101)), Some(mac(0)));
@@ -87,7 +91,7 @@ fn d61_w39_f8_a_dual_stack_service_is_announced_and_answered() {
 }
 
 #[test]
-fn n1_three_advertisements_a_second_apart_then_the_slow_refresh() {
+fn d64_d73_three_advertisements_a_second_apart_then_the_slow_refresh() {
     let mut speaker = single(&[service("web", &[vip6(1).into()])]);
     let first = messages(&drain(&mut speaker));
     assert_eq!(first, [Message::unsolicited(vip6(1), mac(0))]);
@@ -176,8 +180,8 @@ fn d46_which_interfaces_can() {
         drain(&mut speaker);
         speaker.handle(at(20), Input::Interfaces(vec![interface]));
         let effects = drain(&mut speaker);
-        assert_eq!(!frames(&effects).is_empty(), ipv4, "{what}: A1");
-        assert_eq!(!messages(&effects).is_empty(), ipv6, "{what}: N1");
+        assert_eq!(!frames(&effects).is_empty(), ipv4, "{what}: gratuitous request");
+        assert_eq!(!messages(&effects).is_empty(), ipv6, "{what}: unsolicited advertisement");
         assert_eq!(memberships(&effects) == [join(2, 101)], ipv6, "{what}: group");
         assert_eq!(ask(&mut speaker, at(30), vip(101)).is_some(), ipv4, "{what}: ARP");
         assert_eq!(ask6(&mut speaker, at(30), vip6(101)).is_some(), ipv6, "{what}: NDP");
@@ -199,7 +203,7 @@ fn d41_only_on_the_interfaces_that_are_named() {
 /// Two speakers on one segment: the one that was not the owner has heard who
 /// asks, and tells it first.
 #[test]
-fn n3_takeover_and_departure_of_an_ipv6_address() {
+fn takeover_and_departure_of_an_ipv6_address() {
     let services: Vec<Service> = (1..=4).map(|last| dual(&format!("s{last}"), last)).collect();
     let mut lan = together::Lan::new(2, &services);
     lan.run_until(at(10_000));
@@ -218,7 +222,7 @@ fn n3_takeover_and_departure_of_an_ipv6_address() {
     let said: Vec<Message> = lan.messages.iter().filter(of_address).map(|(.., said)| *said).collect();
     let to_all = Message::unsolicited(vip6(1), mac(1 - owner));
     let directed = Message::directed(vip6(1), mac(1 - owner), CLIENT6, CLIENT_MAC);
-    assert_eq!(said, [to_all, directed, to_all, directed, to_all], "N1 and N3 twice, then N1");
+    assert_eq!(said, [to_all, directed, to_all, directed, to_all], "to all and directed twice, then to all");
     assert!(
         lan.messages
             .iter()

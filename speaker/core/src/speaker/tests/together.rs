@@ -192,7 +192,7 @@ fn e30_the_owner_dies_and_another_answers() {
             && packet.operation == Operation::Request
             && (packet.target_ip, packet.sender_ip) == (CLIENT, vip(1))
     });
-    assert_eq!(directed.count(), 2, "A3, at once and after 0.2 s");
+    assert_eq!(directed.count(), 2, "directed requests, at once and after 0.2 s");
 }
 
 #[test]

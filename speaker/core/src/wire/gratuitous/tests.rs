@@ -62,7 +62,7 @@ impl Rig {
     }
 }
 
-/// A1, A3 or A4, checked field by field.
+/// Which form it is, checked field by field.
 fn form(outgoing: &Outgoing) -> &'static str {
     let packet = parse(&outgoing.bytes).expect("our own frame");
     assert_eq!(outgoing.bytes.len(), 60);
@@ -73,12 +73,12 @@ fn form(outgoing: &Outgoing) -> &'static str {
     match (packet.operation, broadcast, gratuitous) {
         (Operation::Request, true, true) => {
             assert_eq!(packet.target_mac, MacAddr([0; 6]));
-            "A1"
+            "gratuitous request"
         }
-        (Operation::Request, false, false) => "A3",
+        (Operation::Request, false, false) => "directed request",
         (Operation::Reply, true, true) => {
             assert_eq!(packet.target_mac, packet.sender_mac);
-            "A4"
+            "gratuitous reply"
         }
         _ => panic!("no form of ours: {packet:?}"),
     }
@@ -92,7 +92,19 @@ fn schedule_of_a_takeover() {
         rig.announce(vip(1), &[ETH0]);
         let sent = rig.run_until(at(60_000));
         let forms: Vec<&str> = sent.iter().map(|(_, outgoing)| form(outgoing)).collect();
-        assert_eq!(forms, ["A1", "A1", "A4", "A1", "A1", "A4", "A1", "A1"]);
+        assert_eq!(
+            forms,
+            [
+                "gratuitous request",
+                "gratuitous request",
+                "gratuitous reply",
+                "gratuitous request",
+                "gratuitous request",
+                "gratuitous reply",
+                "gratuitous request",
+                "gratuitous request"
+            ]
+        );
         let waves: Vec<(u64, u8)> = sent
             .iter()
             .filter_map(|(time, outgoing)| outgoing.begins.map(|wave| (*time, wave.expect("no refresh yet"))))
@@ -103,7 +115,7 @@ fn schedule_of_a_takeover() {
             assert!(off <= nominal * JITTER / 100 + 1, "wave {wave} at {time} ms, seed {seed}");
         }
         assert_eq!(waves.len(), 6);
-        assert_eq!(sent[1].0, sent[2].0, "A4 goes out beside A1");
+        assert_eq!(sent[1].0, sent[2].0, "the reply goes out beside the request");
     }
 }
 
@@ -118,7 +130,10 @@ fn w8_refresh_every_300_seconds_for_ever() {
     for pair in times.windows(2) {
         assert!((240_000..=360_001).contains(&(pair[1] - pair[0])), "{pair:?}");
     }
-    assert!(sent.iter().all(|(_, outgoing)| form(outgoing) == "A1" && outgoing.begins == Some(None)));
+    assert!(
+        sent.iter()
+            .all(|(_, outgoing)| form(outgoing) == "gratuitous request" && outgoing.begins == Some(None))
+    );
 }
 
 #[test]
@@ -134,7 +149,7 @@ fn w9_a_confirmed_announcement_is_not_announced_again() {
 }
 
 #[test]
-fn a3_goes_to_recent_askers_on_their_interface_after_a1() {
+fn directed_requests_go_to_recent_askers_on_their_interface_after_the_gratuitous_one() {
     let mut rig = Rig::new(&[(ETH0, MAC0), (ETH1, MAC1)]);
     rig.askers.heard(at(0), vip(1), asker(1, ETH0));
     rig.askers.heard(at(0), vip(1), asker(2, ETH1));
@@ -147,13 +162,23 @@ fn a3_goes_to_recent_askers_on_their_interface_after_a1() {
         of.map(|outgoing| (form(outgoing), parse(&outgoing.bytes).expect("ours").destination)).collect()
     };
     let all = MacAddr::BROADCAST;
-    assert_eq!(targets(ETH0), [("A1", all), ("A3", asker(1, ETH0).mac), ("A3", asker(3, ETH0).mac)]);
-    assert_eq!(targets(ETH1), [("A1", all), ("A3", asker(2, ETH1).mac)]);
+    assert_eq!(
+        targets(ETH0),
+        [
+            ("gratuitous request", all),
+            ("directed request", asker(1, ETH0).mac),
+            ("directed request", asker(3, ETH0).mac)
+        ]
+    );
+    assert_eq!(targets(ETH1), [("gratuitous request", all), ("directed request", asker(2, ETH1).mac)]);
     let target = parse(&sent[1].bytes).expect("ours").target_ip;
     assert_eq!(target, asker(1, ETH0).ip, "the asker is asked for himself, so that he must listen");
     let again = rig.run_until(at(60_000));
-    let again: Vec<u64> =
-        again.iter().filter(|(_, sent)| form(sent) == "A3").map(|(millis, _)| *millis).collect();
+    let again: Vec<u64> = again
+        .iter()
+        .filter(|(_, sent)| form(sent) == "directed request")
+        .map(|(millis, _)| *millis)
+        .collect();
     assert_eq!(again.len(), 3, "each once more, and no more: {again:?}");
     assert!(again.iter().all(|millis| (180..=220).contains(millis)), "with the wave after 0.2 s: {again:?}");
 }
@@ -237,7 +262,7 @@ fn d76_nothing_is_left_after_withdrawal() {
 }
 
 #[test]
-fn x17_a_defence_is_one_a1_each_second() {
+fn x17_a_defence_is_one_request_each_second() {
     let mut rig = Rig::new(&[(ETH0, MAC0)]);
     rig.jobs.defend(at(0), vip(1), ETH0, THIEF);
     assert_eq!(rig.jobs.poll_timeout(), None, "nothing to defend");
@@ -250,7 +275,9 @@ fn x17_a_defence_is_one_a1_each_second() {
         sent.extend(rig.run_until(next));
     }
     assert_eq!(sent.len(), 10, "ten seconds of a forged flood buy ten frames");
-    let is_defence = |out: &Outgoing| form(out) == "A1" && out.against == Some(THIEF) && out.begins.is_none();
+    let is_defence = |out: &Outgoing| {
+        form(out) == "gratuitous request" && out.against == Some(THIEF) && out.begins.is_none()
+    };
     assert!(sent.iter().all(|(_, outgoing)| is_defence(outgoing)));
 }
 
@@ -266,7 +293,17 @@ fn l4_a_reminder_is_short_and_at_most_one_a_second() {
     rig.jobs.remind(now, address, &rig.askers);
     let sent = rig.run_until(at(70_000));
     let forms: Vec<&str> = sent.iter().map(|(_, outgoing)| form(outgoing)).collect();
-    assert_eq!(forms, ["A1", "A3", "A1", "A4", "A3", "A1"]);
+    assert_eq!(
+        forms,
+        [
+            "gratuitous request",
+            "directed request",
+            "gratuitous request",
+            "gratuitous reply",
+            "directed request",
+            "gratuitous request"
+        ]
+    );
     rig.jobs.remind(rig.now, vip(2), &rig.askers);
     assert_eq!(rig.run_until(at(80_000)), [], "an address that is not announced");
 }

@@ -249,7 +249,7 @@ fn x17_claims() {
         ("of a group's MAC", Message { link_layer: Some(MacAddr::BROADCAST), ..to_all }, None),
         ("from another address", Message { from: CLIENT, ..to_all }, Some((VIP, OTHER))),
         ("solicitation", solicitation(), Some((CLIENT, ASKER))),
-        ("N3 of another", Message::directed(VIP, OTHER, CLIENT, OWN), Some((VIP, OTHER))),
+        ("directed solicitation of another", Message::directed(VIP, OTHER, CLIENT, OWN), Some((VIP, OTHER))),
         ("teaches nothing", Message { link_layer: None, ..solicitation() }, None),
         ("duplicate detection", duplicate_detection(), None),
     ] {
