@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::gossip::envelope::GossipRejection;
-use crate::wire::responder::DropReason;
+use crate::wire::drop_reason::DropReason;
 
 /// The most addresses that have counters of their own. A series is never
 /// removed (F10), so a cluster that goes through more addresses than this in

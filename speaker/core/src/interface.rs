@@ -1,5 +1,6 @@
 //! A network interface as the speaker sees it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -75,6 +76,37 @@ impl Interface {
         match family {
             IpFamily::V4 => self.can_announce_ipv4(),
             IpFamily::V6 => self.can_announce_ipv6(),
+        }
+    }
+}
+
+/// Where an address is announced (D41).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InterfaceSet {
+    /// On every interface that can.
+    All,
+    /// On those with these names.
+    Named(BTreeSet<String>),
+}
+
+impl InterfaceSet {
+    /// Whether the interface called `name` is one of them.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(names) => names.contains(name),
+        }
+    }
+
+    /// Both sets together; "all" wins (H118).
+    pub(crate) fn union(self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Named(mut names), Self::Named(more)) => {
+                names.extend(more.iter().cloned());
+                Self::Named(names)
+            }
+            (Self::All, _) | (_, Self::All) => Self::All,
         }
     }
 }

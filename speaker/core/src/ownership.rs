@@ -1,7 +1,330 @@
 //! Which node announces which Service, out of what Kubernetes and the members said.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use ferrolb_api::config::{self, Config, Resources, Verdict};
+use ferrolb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
+
+use crate::effect::WithdrawReason;
+use crate::interface::InterfaceSet;
+use crate::settings::Settings;
+use crate::wire::announcements::Announced;
+use cluster::Cluster;
+use election::Candidate;
+use eligibility::{Electorate, Eligible, Matching};
+use owners::Owners;
+use reach::{Reaches, Subnet};
+
 pub(crate) mod cluster;
 pub(crate) mod election;
 pub(crate) mod eligibility;
-pub(crate) mod owners;
+mod owners;
 pub(crate) mod reach;
+
+/// What is known of the cluster, and what follows from it for this node.
+#[derive(Debug)]
+pub(crate) struct Ownership {
+    own: NodeName,
+    /// `--lb-class` (C2).
+    load_balancer_class: Option<String>,
+    /// `--ignore-exclude-lb` (D12).
+    ignore_exclude_label: bool,
+    cluster: Cluster,
+    /// What is known of each Service without knowing who is alive.
+    checked: BTreeMap<ServiceKey, Result<Eligible, WithdrawReason>>,
+    owners: Owners,
+    /// The subnets of the nodes that addresses of pools lie in (W13).
+    subnets: BTreeSet<Subnet>,
+    /// Services that this node owns and has no interface for (D44).
+    failed: BTreeSet<ServiceKey>,
+    work: Work,
+}
+
+/// What must be looked at again.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    /// Check these Services, and elect for them.
+    pub(crate) services: BTreeSet<ServiceKey>,
+    /// Check all.
+    pub(crate) all: bool,
+    /// Elect for all.
+    pub(crate) election: bool,
+}
+
+/// Who is alive, and what each can announce on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Members<'a> {
+    /// The live members; `None` while membership is off (D10, H110).
+    pub(crate) alive: Option<&'a BTreeSet<NodeName>>,
+    /// What is known of what they can announce on (W13).
+    pub(crate) reaches: &'a Reaches,
+}
+
+/// What is to be done about one Service.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// This node owns it.
+    Announce(Announced),
+    /// This node owns it and has none of the interfaces that advertisements name
+    /// (D44). `is_news` the first time.
+    NoInterface { is_news: bool },
+    /// It does not, and who does, if that was asked.
+    Withdraw(WithdrawReason, Option<NodeName>),
+}
+
+impl Members<'static> {
+    /// Those of a cluster whose nodes do not talk: all Nodes, and they know nothing
+    /// of each other (H110).
+    pub(crate) const fn unknown() -> Self {
+        static NOTHING: Reaches = Reaches::new();
+        Self { alive: None, reaches: &NOTHING }
+    }
+}
+
+impl Ownership {
+    /// Nothing known yet.
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            own: settings.node.clone(),
+            load_balancer_class: settings.load_balancer_class.clone(),
+            ignore_exclude_label: settings.ignore_exclude_label,
+            cluster: Cluster::default(),
+            checked: BTreeMap::new(),
+            owners: Owners::default(),
+            subnets: BTreeSet::new(),
+            failed: BTreeSet::new(),
+            work: Work::default(),
+        }
+    }
+
+    /// What Kubernetes has told.
+    pub(crate) const fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The class of the Services that are ours (C2).
+    pub(crate) fn load_balancer_class(&self) -> Option<&str> {
+        self.load_balancer_class.as_deref()
+    }
+
+    /// The subnets of the nodes that addresses of pools lie in (W13).
+    pub(crate) const fn subnets(&self) -> &BTreeSet<Subnet> {
+        &self.subnets
+    }
+
+    /// Takes the custom resources. Gives the verdicts, and whether what is in force
+    /// has changed.
+    pub(crate) fn set_resources(
+        &mut self,
+        resources: &Resources,
+        members: Members<'_>,
+    ) -> (Vec<Verdict>, bool) {
+        let checked = config::check(resources, self.cluster.config());
+        (checked.verdicts, self.set_config(checked.config, members))
+    }
+
+    /// Puts a configuration in force. Gives whether it is another one.
+    pub(crate) fn set_config(&mut self, config: Config, members: Members<'_>) -> bool {
+        let changed = self.cluster.set_config(config);
+        if changed {
+            self.owners.clear();
+            self.work.all = true;
+            self.reaches_changed(members);
+        }
+        changed
+    }
+
+    /// Takes all Services.
+    pub(crate) fn set_services(&mut self, services: Vec<Service>) {
+        self.work.services.extend(self.cluster.set_services(services));
+    }
+
+    /// Takes one Service.
+    pub(crate) fn set_service(&mut self, service: Service) {
+        self.work.services.insert(service.key.clone());
+        self.cluster.set_service(service);
+    }
+
+    /// Forgets one Service.
+    pub(crate) fn remove_service(&mut self, key: ServiceKey) {
+        self.cluster.remove_service(&key);
+        self.work.services.insert(key);
+    }
+
+    /// Takes all EndpointSlices.
+    pub(crate) fn set_endpoint_slices(&mut self, slices: Vec<EndpointSlice>) {
+        self.work.services.extend(self.cluster.set_endpoint_slices(slices));
+    }
+
+    /// Takes one EndpointSlice.
+    pub(crate) fn set_endpoint_slice(&mut self, slice: EndpointSlice) {
+        self.work.services.extend(self.cluster.set_endpoint_slice(slice));
+    }
+
+    /// Forgets one EndpointSlice.
+    pub(crate) fn remove_endpoint_slice(&mut self, namespace: String, name: String) {
+        self.work.services.extend(self.cluster.remove_endpoint_slice(namespace, name));
+    }
+
+    /// Takes all Nodes.
+    pub(crate) fn set_nodes(&mut self, nodes: Vec<Node>) {
+        if self.cluster.set_nodes(nodes) {
+            self.owners.candidates_changed();
+            self.work.all = true;
+        }
+    }
+
+    /// A member came or went.
+    pub(crate) fn members_changed(&mut self) {
+        self.owners.candidates_changed();
+        self.work.election = true;
+    }
+
+    /// Others may be candidates now. Where that depends on a subnet that nobody
+    /// had before, or has no more, each Service is looked at.
+    pub(crate) fn reaches_changed(&mut self, members: Members<'_>) {
+        self.members_changed();
+        let ranges = self.cluster.config().pools.values().flat_map(|pool| &pool.ranges);
+        let subnets = reach::subnets_of(members.reaches, ranges);
+        if self.subnets != subnets {
+            self.subnets = subnets;
+            self.owners.clear();
+            self.work.all = true;
+        }
+    }
+
+    /// What this node owns, or could announce, may be something else now.
+    pub(crate) const fn elect(&mut self) {
+        self.work.election = true;
+    }
+
+    /// What must be looked at again, each Service by its name; nothing before the
+    /// configuration is known (D5).
+    pub(crate) fn take_work(&mut self) -> Work {
+        if !self.cluster.synced().resources {
+            return Work::default();
+        }
+        let mut work = std::mem::take(&mut self.work);
+        if work.all {
+            work.services.extend(self.cluster.services().keys().chain(self.checked.keys()).cloned());
+        }
+        work
+    }
+
+    /// D4 to D8: looks at a Service anew. Gives what it was before, if it was
+    /// eligible. One without a load balancer needs no memory of ours.
+    pub(crate) fn check(&mut self, key: &ServiceKey) -> Option<Eligible> {
+        let checked = self.cluster.services().get(key).map(|service| {
+            let class = self.load_balancer_class.as_deref();
+            let own = self.cluster.nodes().get(&self.own);
+            let (endpoints, config) = (self.cluster.endpoints(key), self.cluster.config());
+            eligibility::check(service, class, &endpoints, config, &self.subnets, own)
+        });
+        let before = self.checked.remove(key).and_then(Result::ok);
+        if !matches!(checked, Some(Ok(_))) {
+            self.owners.forget(key);
+        }
+        if let Some(checked) = checked {
+            self.checked.insert(key.clone(), checked);
+        }
+        before
+    }
+
+    /// What a Service announces where its owner is, if it may be announced here.
+    pub(crate) fn eligible(&self, key: &ServiceKey) -> Option<&Eligible> {
+        self.checked.get(key)?.as_ref().ok()
+    }
+
+    /// The Services that an election may change something about: those that are
+    /// `announced`, or would be but for D44, and those that this node owns. Of ten
+    /// thousand others nothing is copied.
+    pub(crate) fn affected<'a>(
+        &mut self,
+        members: Members<'_>,
+        announced: impl Iterator<Item = &'a ServiceKey>,
+    ) -> Vec<ServiceKey> {
+        let electorate = electorate(&self.cluster, members, self.ignore_exclude_label);
+        let config = self.cluster.config();
+        let find = |matching: &Matching| eligibility::prospects(electorate, matching, config);
+        let mut affected = Vec::new();
+        for (key, checked) in &self.checked {
+            let Ok(eligible) = checked else { continue };
+            if self.owners.owner(key, eligible, find) == Some(&self.own) {
+                affected.push(key.clone());
+            }
+        }
+        affected.extend(announced.cloned());
+        affected.extend(self.failed.iter().cloned());
+        affected
+    }
+
+    /// Decides about a Service. `has_interface` says whether this node has one of that
+    /// name.
+    pub(crate) fn decide(
+        &mut self,
+        key: &ServiceKey,
+        members: Members<'_>,
+        has_interface: impl Fn(&str) -> bool,
+    ) -> Decision {
+        let eligible = match self.checked.get(key) {
+            None => return self.withdraw(key, WithdrawReason::ServiceDeleted, None),
+            Some(Err(reason)) => return self.withdraw(key, *reason, None),
+            Some(Ok(eligible)) => eligible,
+        };
+        let electorate = electorate(&self.cluster, members, self.ignore_exclude_label);
+        let config = self.cluster.config();
+        let find = |matching: &Matching| eligibility::prospects(electorate, matching, config);
+        let owner = self.owners.owner(key, eligible, find);
+        if owner != Some(&self.own) {
+            let owner = owner.cloned();
+            return self.withdraw(key, WithdrawReason::NotOwner, owner);
+        }
+        match &eligible.interfaces {
+            InterfaceSet::Named(names) if !names.iter().any(|name| has_interface(name)) => {
+                Decision::NoInterface { is_news: self.failed.insert(key.clone()) }
+            }
+            interfaces => {
+                self.failed.remove(key);
+                Decision::Announce(Announced {
+                    addresses: eligible.addresses.clone(),
+                    interfaces: interfaces.clone(),
+                })
+            }
+        }
+    }
+
+    fn withdraw(&mut self, key: &ServiceKey, reason: WithdrawReason, owner: Option<NodeName>) -> Decision {
+        self.failed.remove(key);
+        Decision::Withdraw(reason, owner)
+    }
+
+    /// Whether this node owns a Service and has no interface for it (D44).
+    pub(crate) fn has_failed(&self, key: &ServiceKey) -> bool {
+        self.failed.contains(key)
+    }
+
+    /// The candidates of a Service, in no order that matters.
+    pub(crate) fn candidates(&self, key: &ServiceKey, members: Members<'_>) -> Cow<'_, [Candidate]> {
+        let Some(eligible) = self.eligible(key) else { return Cow::Borrowed(&[]) };
+        let electorate = self.electorate(members);
+        let config = self.cluster.config();
+        self.owners.candidates(eligible, |matching| eligibility::prospects(electorate, matching, config))
+    }
+
+    /// The candidates of a Service, the owner first (D20).
+    pub(crate) fn order(&self, key: &ServiceKey, members: Members<'_>) -> Vec<NodeName> {
+        let first = self.eligible(key).and_then(|eligible| eligible.addresses.first());
+        first.map_or_else(Vec::new, |first| election::order(&self.candidates(key, members), *first))
+    }
+
+    /// Who may take part in elections now.
+    pub(crate) fn electorate<'a>(&'a self, members: Members<'a>) -> Electorate<'a> {
+        electorate(&self.cluster, members, self.ignore_exclude_label)
+    }
+}
+
+fn electorate<'a>(cluster: &'a Cluster, members: Members<'a>, ignore_exclude_label: bool) -> Electorate<'a> {
+    let Members { alive, reaches } = members;
+    Electorate { nodes: cluster.nodes(), alive, reaches, ignore_exclude_label }
+}

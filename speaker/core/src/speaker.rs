@@ -1,151 +1,44 @@
-//! The speaker's state machine; it dispatches, others decide.
+//! The speaker's state machine: it takes inputs, asks the rooms in their order, and
+//! gives what they answer.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use ferrolb_api::config::{ConfigurationReport, Rejected, Resources};
+use ferrolb_api::config::{ConfigurationReport, Resources};
 use ferrolb_api::{NodeName, ServiceKey, Time};
 
 use crate::counters::Counters;
-use crate::effect::{Effect, Notice, Report, WithdrawReason};
+use crate::effect::{Effect, EventReason, Notice, WithdrawReason};
 use crate::gossip::membership::{Membership, Output};
+use crate::graceful_shutdown::GracefulShutdown;
 use crate::input::{Input, Peer};
-use crate::interface::{Interface, InterfaceId, MacAddr};
-use crate::ownership::cluster::Cluster;
-use crate::ownership::eligibility::Eligible;
-use crate::ownership::owners::Owners;
+use crate::interface::{Interface, InterfaceId, InterfaceSet};
+use crate::lifecycle::Lifecycle;
+use crate::not_ready::NotReady;
+use crate::outputs::Outputs;
+use crate::ownership::reach::Reach;
+use crate::ownership::{Decision, Members, Ownership};
 use crate::random::stream;
-use crate::status::agenda::Agenda;
-use crate::status::l2_status::L2Statuses;
-use crate::wire::announcements::{Announcement, Announcements};
-use crate::wire::askers::Askers;
-use crate::wire::gate::Gate;
-use crate::wire::gratuitous::Gratuitous;
-use crate::wire::groups::Groups;
-
-use crate::ownership::reach::Subnet;
-use crate::status::silences::Silences;
-
-use handover::Handover;
-
-mod frames;
-mod handover;
-mod leaving;
-mod reaches;
-mod reporting;
-mod services;
-
-/// How long a speaker that can know of its peers waits for those that never answer
-/// before it claims what it owns among those it sees (W15).
-const JOIN_GRACE: Duration = Duration::from_secs(3);
-/// How late a timer may be before neighbours may have been told of another
-/// owner. Below it no peer can have declared this node dead.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// What is fixed when a speaker starts.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The node it runs on.
-    pub node: NodeName,
-    /// `--lb-class` (C2).
-    pub load_balancer_class: Option<String>,
-    /// `--ignore-exclude-lb` (D12).
-    pub ignore_exclude_label: bool,
-    /// Where peers reach it; `None` switches membership off, and every known
-    /// Node is a candidate (E2).
-    pub gossip_address: Option<SocketAddr>,
-    /// The shared secret, as read from the mounted file; `None` sends and
-    /// accepts plain datagrams (`--insecure-gossip`).
-    pub gossip_secret: Option<Vec<u8>>,
-    /// Milliseconds since the Unix epoch at start: a restarted speaker's
-    /// identity wins over the one it had before.
-    pub boot_id: u64,
-    /// Seed of every random choice: jitter, probe order, nonces.
-    pub seed: [u8; 32],
-}
-
-/// Why a speaker cannot do its work yet (W43).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotReady {
-    /// No custom resources were read.
-    #[error("the configuration has not been read yet")]
-    Configuration,
-    /// Services, endpoints or Nodes were not listed.
-    #[error("Services, EndpointSlices and Nodes have not all been listed yet")]
-    Cluster,
-    /// Kubernetes does not know our node.
-    #[error("there is no Node of this speaker's name")]
-    OwnNode,
-    /// Nothing to answer ARP or NDP on.
-    #[error("no interface can announce: none is an Ethernet link that is up and has a carrier")]
-    Interfaces,
-    /// The other speakers have not been met (W15).
-    #[error("the other speakers have not answered yet")]
-    Membership,
-    /// It was told to end.
-    #[error("the speaker is leaving")]
-    Leaving,
-}
+use crate::settings::Settings;
+use crate::status::{Status, View};
+use crate::wire::Wire;
+use crate::wire::announcements::Announcement;
+use crate::wire::drop_reason::DropReason;
 
 /// Announces the addresses that its node owns.
 #[derive(Debug)]
 pub struct Speaker {
     settings: Settings,
-    effects: VecDeque<Effect>,
-    counters: Counters,
-
-    cluster: Cluster,
-    /// What is known of each Service without knowing who is alive.
-    checked: BTreeMap<ServiceKey, Result<Eligible, WithdrawReason>>,
-    owners: Owners,
-    announcements: Announcements,
-    /// Services with an `announceFailed` that still holds (D44).
-    failed: BTreeSet<ServiceKey>,
-    rejected: Vec<Rejected>,
-    work: Work,
-    /// What people are told of Services, and when the next of them is due.
-    agenda: Agenda,
-    statuses: L2Statuses,
-    silences: Silences,
-
-    interfaces: BTreeMap<InterfaceId, Interface>,
-    interfaces_told: bool,
-    own_macs: BTreeSet<MacAddr>,
-    /// Interfaces or the names in advertisements changed since our reach was told.
-    reach_is_stale: bool,
-    /// The subnets of the nodes that addresses of pools lie in (W13).
-    subnets: BTreeSet<Subnet>,
-    gate: Gate,
-    gratuitous: Gratuitous,
-    askers: Askers,
-    groups: Groups,
-    /// The addresses of eligible Services, whoever owns them, with how many have
-    /// each: those whose askers are remembered.
-    wanted: BTreeMap<IpAddr, usize>,
-
+    outputs: Outputs,
+    lifecycle: Lifecycle,
+    /// Who is alive; `None` while membership is off.
     membership: Option<Membership>,
-    /// When the API server first named the peers, and when all that it takes to
-    /// claim something had been told (W15).
-    peers_since: Option<Time>,
-    cluster_since: Option<Time>,
-    joined: bool,
-    /// Members that came up since the last look.
-    returned: BTreeSet<NodeName>,
-    paused: bool,
-    handover: Option<Handover>,
-    gone: bool,
-}
-
-/// What must be looked at again.
-#[derive(Debug, Default)]
-struct Work {
-    /// Check these Services, and elect for them.
-    services: BTreeSet<ServiceKey>,
-    /// Check all.
-    all: bool,
-    /// Elect for all.
-    election: bool,
+    /// What this node is to announce.
+    ownership: Ownership,
+    /// What it announces, and answers.
+    wire: Wire,
+    /// What people are told of it.
+    status: Status,
 }
 
 impl Speaker {
@@ -153,38 +46,13 @@ impl Speaker {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let jitter = stream(&settings.seed, "jitter", settings.node.as_str().as_bytes());
-        let membership = settings.gossip_address.map(|address| Membership::new(&settings, address));
         Self {
-            effects: VecDeque::new(),
-            counters: Counters::default(),
-            cluster: Cluster::default(),
-            checked: BTreeMap::new(),
-            owners: Owners::default(),
-            announcements: Announcements::default(),
-            failed: BTreeSet::new(),
-            rejected: Vec::new(),
-            work: Work::default(),
-            agenda: Agenda::default(),
-            statuses: L2Statuses::default(),
-            silences: Silences::default(),
-            interfaces: BTreeMap::new(),
-            interfaces_told: false,
-            own_macs: BTreeSet::new(),
-            reach_is_stale: false,
-            subnets: BTreeSet::new(),
-            gate: Gate::new(),
-            gratuitous: Gratuitous::new(jitter),
-            askers: Askers::default(),
-            groups: Groups::default(),
-            wanted: BTreeMap::new(),
-            membership,
-            peers_since: None,
-            cluster_since: None,
-            joined: false,
-            returned: BTreeSet::new(),
-            paused: false,
-            handover: None,
-            gone: false,
+            outputs: Outputs::default(),
+            lifecycle: Lifecycle::new(),
+            membership: settings.gossip_address.map(|address| Membership::new(&settings, address)),
+            ownership: Ownership::new(&settings),
+            wire: Wire::new(jitter),
+            status: Status::default(),
             settings,
         }
     }
@@ -192,97 +60,75 @@ impl Speaker {
     /// Takes one input. Never blocks, never fails; what must be done is queued
     /// as effects.
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
-        if self.gone {
+        if self.lifecycle.has_left() {
             return;
         }
-        self.notice_pause(now);
+        self.detect_pause(now);
         match input {
             // The path of a flood: nothing but an answer comes of a frame.
             Input::Frame { interface, bytes } => {
                 self.handle_frame(now, interface, bytes);
-                return self.finish_handover(now);
+                return self.check_left(now);
             }
             Input::Datagram { bytes, .. } => self.handle_datagram(now, bytes),
             Input::Timeout => self.handle_timeout(now),
-            Input::Shutdown => self.begin_handover(now),
-            _ if self.handover.is_some() => {}
+            Input::Shutdown => self.begin_shutdown(now),
+            _ if self.lifecycle.is_leaving() => {}
             Input::Interfaces(interfaces) => self.set_interfaces(now, interfaces),
-            Input::Resources(resources) => self.set_resources(&resources),
-            Input::Services(services) => {
-                let changed = self.cluster.set_services(services);
-                self.work.services.extend(changed);
-            }
-            Input::Service(service) => {
-                self.work.services.insert(service.key.clone());
-                self.cluster.set_service(*service);
-            }
-            Input::ServiceGone(key) => {
-                self.cluster.remove_service(&key);
-                self.work.services.insert(key);
-            }
-            Input::EndpointSlices(slices) => {
-                let affected = self.cluster.set_endpoint_slices(slices);
-                self.work.services.extend(affected);
-            }
-            Input::EndpointSlice(slice) => {
-                let affected = self.cluster.set_endpoint_slice(slice);
-                self.work.services.extend(affected);
-            }
+            Input::Resources(resources) => self.set_resources(now, &resources),
+            Input::Services(services) => self.ownership.set_services(services),
+            Input::Service(service) => self.ownership.set_service(*service),
+            Input::ServiceGone(key) => self.ownership.remove_service(key),
+            Input::EndpointSlices(slices) => self.ownership.set_endpoint_slices(slices),
+            Input::EndpointSlice(slice) => self.ownership.set_endpoint_slice(slice),
             Input::EndpointSliceGone { namespace, name } => {
-                let affected = self.cluster.remove_endpoint_slice(namespace, name);
-                self.work.services.extend(affected);
+                self.ownership.remove_endpoint_slice(namespace, name);
             }
-            Input::Nodes(nodes) => {
-                if self.cluster.set_nodes(nodes) {
-                    self.owners.candidates_changed();
-                    self.work.all = true;
-                }
-            }
+            Input::Nodes(nodes) => self.ownership.set_nodes(nodes),
             Input::Peers(peers) => self.set_peers(now, &peers),
-            Input::L2Statuses(objects) => self.set_l2_statuses(objects),
-            Input::L2Status(object) => self.set_l2_status(now, *object),
-            Input::L2StatusGone(name) => self.remove_l2_status(now, &name),
+            Input::L2Statuses(objects) => self.status.set_l2_statuses(objects),
+            Input::L2Status(object) => self.status.set_l2_status(now, *object),
+            Input::L2StatusGone(name) => self.status.remove_l2_status(now, &name),
         }
-        self.conclude(now);
+        self.step(now);
     }
 
     /// The next effect, oldest first. Drain it to `None` after every `handle`.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        self.outputs.effects.pop_front()
     }
 
     /// When to call `handle` with [`Input::Timeout`] if nothing comes before.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.urgent_timeout().into_iter().chain(self.report_timeout()).min()
+        let reports = if self.can_report() { self.status.poll_timeout() } else { None };
+        self.urgent_timeout().into_iter().chain(reports).min()
     }
 
     /// The same without what is done for people to read, which may wait.
     fn urgent_timeout(&self) -> Option<Time> {
-        if self.gone {
+        if self.lifecycle.has_left() {
             return None;
         }
-        let grace = self.grace_ends().filter(|_| !self.joined);
         let membership = self.membership.as_ref().and_then(Membership::poll_timeout);
-        let handover = self.handover.as_ref().map(Handover::poll_timeout);
-        [grace, membership, handover, self.gratuitous.poll_timeout()].into_iter().flatten().min()
+        [self.lifecycle.poll_timeout(), membership, self.wire.poll_timeout()].into_iter().flatten().min()
     }
 
     /// What it has counted so far.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
-        &self.counters
+        &self.outputs.counters
     }
 
     /// What this node announces, by Service (F7).
     pub fn announced(&self) -> impl Iterator<Item = Announcement<'_>> {
-        self.announcements.iter()
+        self.wire.announcements().iter()
     }
 
     /// The live members, this node included; all Nodes while membership is off.
     pub fn members(&self) -> impl Iterator<Item = &NodeName> {
         let alive = self.membership.iter().flat_map(Membership::alive);
-        let nodes = if self.membership.is_none() { Some(self.cluster.nodes()) } else { None };
+        let nodes = if self.membership.is_none() { Some(self.ownership.cluster().nodes()) } else { None };
         alive.chain(nodes.into_iter().flat_map(BTreeMap::keys))
     }
 
@@ -291,72 +137,111 @@ impl Speaker {
     /// # Errors
     /// The first thing that is missing.
     pub fn is_ready(&self) -> Result<(), NotReady> {
-        let told = self.cluster.told();
+        let cluster = self.ownership.cluster();
         let missing = [
-            (self.handover.is_some() || self.gone, NotReady::Leaving),
-            (!told.resources, NotReady::Configuration),
-            (!(told.services && told.endpoint_slices && told.nodes), NotReady::Cluster),
-            (!self.cluster.nodes().contains_key(&self.settings.node), NotReady::OwnNode),
-            (self.usable_interfaces().next().is_none(), NotReady::Interfaces),
-            (!self.joined, NotReady::Membership),
+            (self.lifecycle.is_leaving(), NotReady::Leaving),
+            (!cluster.synced().resources, NotReady::Configuration),
+            (!cluster.synced().cluster(), NotReady::Cluster),
+            (!cluster.nodes().contains_key(&self.settings.node), NotReady::OwnNode),
+            (!self.wire.has_usable_interface(), NotReady::Interfaces),
+            (!self.lifecycle.has_joined(), NotReady::Membership),
         ];
         missing.into_iter().find(|(missing, _)| *missing).map_or(Ok(()), |(_, why)| Err(why))
+    }
+
+    fn handle_frame(&mut self, now: Time, interface: InterfaceId, bytes: &[u8]) {
+        match self.answer(now, interface, bytes) {
+            Ok(bytes) => self.outputs.push(Effect::SendFrame { interface, bytes }),
+            Err(reason) => self.outputs.counters.dropped(reason),
+        }
+    }
+
+    fn answer(&mut self, now: Time, interface: InterfaceId, bytes: &[u8]) -> Result<Vec<u8>, DropReason> {
+        let heard = self.wire.receive(interface, bytes)?;
+        match (heard.claim, self.lifecycle.shutdown_mut()) {
+            (Some(claim), Some(shutdown)) => {
+                self.wire.yield_address(claim.address);
+                shutdown.claimed(claim.address);
+            }
+            (Some(claim), None) => self.wire.defend(now, claim),
+            (None, _) => {}
+        }
+        self.wire.answer(now, &heard, &mut self.outputs.counters)
     }
 
     fn handle_datagram(&mut self, now: Time, bytes: &[u8]) {
         let Some(membership) = &mut self.membership else { return };
         match membership.handle_datagram(now, bytes) {
-            Ok(()) => self.counters.gossip_received += 1,
-            Err(reason) => self.counters.refused(reason),
+            Ok(()) => self.outputs.counters.gossip_received += 1,
+            Err(reason) => self.outputs.counters.refused(reason),
         }
     }
 
     fn handle_timeout(&mut self, now: Time) {
         if let Some(membership) = &mut self.membership {
             membership.handle_timeout(now);
+            if self.lifecycle.shutdown_mut().is_some_and(|shutdown| shutdown.repeat(now)) {
+                membership.leave();
+            }
         }
-        self.repeat_leave(now);
-        self.report(now);
+        if self.can_report() {
+            let view = View {
+                own: &self.settings.node,
+                ownership: &self.ownership,
+                wire: &self.wire,
+                members: members(self.membership.as_ref()),
+            };
+            self.status.report(now, &view, &mut self.outputs);
+        }
+    }
+
+    fn set_interfaces(&mut self, now: Time, interfaces: Vec<Interface>) {
+        self.wire.set_interfaces(now, interfaces);
+        // D44: a name that was missing may be there now.
+        self.ownership.elect();
+        self.set_reach(now);
     }
 
     fn set_peers(&mut self, now: Time, peers: &[Peer]) {
-        self.peers_since.get_or_insert(now);
+        self.lifecycle.peers_named(now);
         if let Some(membership) = &mut self.membership {
             membership.set_peers(now, peers);
         }
     }
 
-    fn set_resources(&mut self, resources: &Resources) {
-        let (verdicts, changed) = self.cluster.set_resources(resources);
-        let report = ConfigurationReport::new(self.cluster.config(), &verdicts);
+    fn set_resources(&mut self, now: Time, resources: &Resources) {
+        let members = members(self.membership.as_ref());
+        let (verdicts, changed) = self.ownership.set_resources(resources, members);
+        let report = ConfigurationReport::new(self.ownership.cluster().config(), &verdicts);
+        self.status.set_configuration(report, changed, &mut self.outputs);
         if changed {
-            self.config_changed();
-        }
-        if changed || self.rejected != report.rejected {
-            self.rejected.clone_from(&report.rejected);
-            self.report_that(Report::Configuration(report));
+            self.set_reach(now);
         }
     }
 
-    fn config_changed(&mut self) {
-        self.owners.clear();
-        self.work.all = true;
-        self.reach_is_stale = true;
-        self.reaches_changed();
+    /// Says what this node can announce on, out of its interfaces and of the names in
+    /// advertisements. It counts here once it counts for all (W13).
+    fn set_reach(&mut self, now: Time) {
+        let (Some(membership), Some(interfaces)) = (&mut self.membership, self.wire.interfaces()) else {
+            return;
+        };
+        let advertisements = self.ownership.cluster().config().advertisements.values();
+        let named: BTreeSet<&str> =
+            advertisements.flat_map(|one| &one.interfaces).map(String::as_str).collect();
+        membership.set_reach(now, Reach::of(interfaces, &named));
     }
 
     /// Draws the conclusions from what was taken in.
-    fn conclude(&mut self, now: Time) {
-        self.set_reach(now);
+    fn step(&mut self, now: Time) {
         self.drain_membership();
-        if self.handover.is_some() {
-            return self.finish_handover(now);
+        if self.lifecycle.is_leaving() {
+            return self.check_left(now);
         }
-        self.consider_joined(now);
-        self.settle(now);
-        self.change_groups();
-        self.remind(now);
-        self.send_gratuitous(now);
+        self.check_joined(now);
+        self.evaluate(now);
+        self.wire.change_groups(&mut self.outputs);
+        self.reannounce(now);
+        self.wire.send_gratuitous(now, &mut self.outputs);
     }
 
     fn drain_membership(&mut self) {
@@ -365,8 +250,8 @@ impl Speaker {
         while let Some(output) = membership.poll_output() {
             let notice = match output {
                 Output::Send(to, bytes) => {
-                    self.counters.gossip_sent += 1;
-                    self.effects.push_back(Effect::SendDatagram { to, bytes });
+                    self.outputs.counters.gossip_sent += 1;
+                    self.outputs.push(Effect::SendDatagram { to, bytes });
                     continue;
                 }
                 Output::Reaches => {
@@ -375,87 +260,180 @@ impl Speaker {
                 }
                 Output::Restarted(member) => Notice::MemberRestarted(member),
                 Output::Up(member) => {
-                    self.counters.members_up += 1;
-                    self.returned.insert(member.clone());
+                    self.outputs.counters.members_up += 1;
+                    self.lifecycle.returned(member.clone());
                     Notice::MemberUp(member)
                 }
                 Output::Down(member) => {
-                    self.counters.members_down += 1;
+                    self.outputs.counters.members_down += 1;
                     Notice::MemberDown(member)
                 }
             };
-            self.effects.push_back(Effect::Report(Report::Notice(notice)));
-            self.owners.candidates_changed();
-            self.work.election = true;
+            self.outputs.notice(notice);
+            self.ownership.members_changed();
         }
-        self.counters.members = membership.alive().len();
+        self.outputs.counters.members = membership.alive().len();
         if reaches {
-            self.reaches_changed();
+            self.ownership.reaches_changed(members(Some(membership)));
         }
     }
 
     /// W15: a speaker that knows nobody yet would win every election.
-    fn consider_joined(&mut self, now: Time) {
-        let told = self.cluster.told();
-        if told.services && told.endpoint_slices && told.nodes {
-            self.cluster_since.get_or_insert(now);
+    fn check_joined(&mut self, now: Time) {
+        let is_whole = self.membership.as_ref().is_none_or(Membership::is_joined);
+        if self.lifecycle.check_joined(now, self.ownership.cluster().synced(), is_whole) {
+            self.ownership.elect();
+            let members = self.membership.iter().flat_map(Membership::alive).cloned().collect();
+            self.outputs.notice(Notice::Joined { members });
         }
-        let grace_is_over = self.grace_ends().is_some_and(|end| now >= end);
-        if self.joined || !(grace_is_over || self.membership.as_ref().is_none_or(Membership::is_joined)) {
+    }
+
+    fn detect_pause(&mut self, now: Time) {
+        let due = self.urgent_timeout();
+        if let Some(late) = self.lifecycle.detect_pause(now, due) {
+            self.outputs.counters.pauses += 1;
+            self.outputs.notice(Notice::Paused(late));
+        }
+    }
+
+    /// Looks at the Services about which something has changed, and at no others (D2).
+    fn evaluate(&mut self, now: Time) {
+        let mut work = self.ownership.take_work();
+        for service in &work.services {
+            let before = self.ownership.check(service);
+            if let Some(eligible) = self.ownership.eligible(service) {
+                self.wire.want(&eligible.addresses, &eligible.interfaces);
+            }
+            if let Some(before) = before {
+                self.wire.unwant(&before.addresses);
+            }
+        }
+        if !self.lifecycle.has_joined() || self.wire.interfaces().is_none() {
+            if work.election || !work.services.is_empty() {
+                self.ownership.elect();
+            }
             return;
         }
-        self.joined = true;
-        self.returned.clear();
-        self.work.election = true;
-        let members = self.membership.iter().flat_map(Membership::alive).cloned().collect();
-        self.notice(Notice::Joined { members });
+        if work.election {
+            let announced = self.wire.announcements().services();
+            work.services.extend(self.ownership.affected(members(self.membership.as_ref()), announced));
+        }
+        self.status.follow(now, &work);
+        for service in work.services {
+            let members = members(self.membership.as_ref());
+            let decision = self.ownership.decide(&service, members, |name| self.wire.has_interface(name));
+            self.apply(now, &service, decision);
+        }
     }
 
-    /// E10: peers that nobody can have named yet are no peers that do not answer.
-    /// Where Pods cannot be listed it is enough that the rest has been.
-    fn grace_ends(&self) -> Option<Time> {
-        self.peers_since.or(self.cluster_since).map(|since| since + JOIN_GRACE)
+    fn apply(&mut self, now: Time, key: &ServiceKey, decision: Decision) {
+        let (own, outputs) = (&self.settings.node, &mut self.outputs);
+        match decision {
+            Decision::Announce(announced) => {
+                let members = members(self.membership.as_ref());
+                let order = || self.ownership.order(key, members);
+                if self.wire.announce(now, key, announced, order, outputs) {
+                    let message = format!("announcing from node \"{own}\" with protocol \"layer2\"");
+                    self.event(key, EventReason::NodeAssigned, message);
+                }
+            }
+            Decision::Withdraw(reason, owner) => {
+                self.wire.withdraw(now, key, reason, owner.as_ref(), outputs);
+            }
+            Decision::NoInterface { is_news } => {
+                self.wire.withdraw(now, key, WithdrawReason::InterfaceMissing, Some(own), outputs);
+                if is_news {
+                    let message = self.no_interface(key);
+                    self.event(key, EventReason::AnnounceFailed, message);
+                }
+            }
+        }
     }
 
-    fn notice_pause(&mut self, now: Time) {
-        let late = self.urgent_timeout().map_or(Duration::ZERO, |due| now.since(due));
-        if late > PAUSE && !self.paused {
-            self.paused = true;
-            self.counters.pauses += 1;
-            self.notice(Notice::Paused(late));
+    fn no_interface(&self, key: &ServiceKey) -> String {
+        let names = match self.ownership.eligible(key).map(|eligible| &eligible.interfaces) {
+            Some(InterfaceSet::Named(names)) => {
+                names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+            }
+            _ => String::new(),
+        };
+        let node = &self.settings.node;
+        format!(
+            "not announcing from node \"{node}\" with protocol \"layer2\": \
+             it has none of the interfaces that the advertisements name ({names})"
+        )
+    }
+
+    fn event(&mut self, key: &ServiceKey, reason: EventReason, message: String) {
+        if let Some(service) = self.ownership.cluster().services().get(key) {
+            self.outputs.event(service, reason, message);
         }
     }
 
     /// Announces again what is still ours, but may have been announced by others:
     /// after a pause everything; after a member's return, as at the end of a
     /// partition, what that member could own.
-    fn remind(&mut self, now: Time) {
-        let paused = std::mem::take(&mut self.paused);
-        let returned = std::mem::take(&mut self.returned);
-        if !paused && returned.is_empty() {
+    fn reannounce(&mut self, now: Time) {
+        let Some(doubt) = self.lifecycle.take_doubt() else { return };
+        let members = members(self.membership.as_ref());
+        let addresses = self.addresses_of(|service| {
+            let candidates = self.ownership.candidates(service, members);
+            doubt.concerns(candidates.iter().map(|candidate| &candidate.node))
+        });
+        self.wire.reannounce(now, &addresses);
+    }
+
+    /// The addresses of the announced Services that are `chosen`.
+    fn addresses_of(&self, chosen: impl Fn(&ServiceKey) -> bool) -> BTreeSet<IpAddr> {
+        let announcements = self.wire.announcements();
+        let chosen = announcements.services().filter(|service| chosen(service));
+        let announced = chosen.filter_map(|service| announcements.of(service));
+        announced.flat_map(|announced| announced.addresses.iter().copied()).collect()
+    }
+
+    /// Leaves the member list, and goes on answering until the successors do.
+    fn begin_shutdown(&mut self, now: Time) {
+        if self.lifecycle.is_leaving() {
             return;
         }
-        let services: Vec<ServiceKey> = self.announcements.services().cloned().collect();
-        let disputed = |service: &ServiceKey| {
-            paused || self.candidates_of(service).iter().any(|candidate| returned.contains(&candidate.node))
-        };
-        let disputed: Vec<ServiceKey> = services.into_iter().filter(disputed).collect();
-        let addresses: BTreeSet<IpAddr> = disputed
-            .iter()
-            .filter_map(|service| self.announcements.of(service))
-            .flat_map(|announced| announced.addresses.iter().copied())
-            .collect();
-        for address in addresses {
-            self.gratuitous.remind(now, address, &self.askers);
+        self.wire.stop_announcing();
+        let mut waiting = BTreeSet::new();
+        // Without membership nobody learns that we leave, so nobody will claim.
+        if let Some(membership) = &mut self.membership {
+            membership.leave();
+            let members = members(self.membership.as_ref());
+            waiting = self.addresses_of(|service| self.ownership.candidates(service, members).len() > 1);
         }
+        self.lifecycle.leave(GracefulShutdown::new(now, waiting));
     }
 
-    fn notice(&mut self, notice: Notice) {
-        self.report_that(Report::Notice(notice));
+    /// Ends once the last address has been taken over, or time is up.
+    fn check_left(&mut self, now: Time) {
+        if !self.lifecycle.check_left(now) {
+            return;
+        }
+        let members = members(self.membership.as_ref());
+        for Announcement { service, address, .. } in self.wire.announcements().iter() {
+            let order = self.ownership.order(service, members);
+            let owner = order.into_iter().find(|node| *node != self.settings.node);
+            let (service, reason) = (service.clone(), WithdrawReason::Leaving);
+            self.outputs.notice(Notice::Withdrawn { service, address, reason, owner });
+        }
+        self.outputs.push(Effect::Exit);
     }
 
-    fn report_that(&mut self, report: Report) {
-        self.effects.push_back(Effect::Report(report));
+    /// Nothing is said by one who has not heard everything, or is about to leave.
+    fn can_report(&self) -> bool {
+        let is_synced = self.ownership.cluster().synced().all() && self.wire.interfaces().is_some();
+        is_synced && self.lifecycle.is_serving()
+    }
+}
+
+/// What elections have to know of the members.
+fn members(membership: Option<&Membership>) -> Members<'_> {
+    match membership {
+        Some(membership) => Members { alive: Some(membership.alive()), reaches: membership.reaches() },
+        None => Members::unknown(),
     }
 }
 

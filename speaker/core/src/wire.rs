@@ -1,11 +1,371 @@
 //! What this node says of its addresses: replies, announcements and multicast groups.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ferrolb_api::{NodeName, ServiceKey, Time};
+
+use crate::counters::Counters;
+use crate::effect::{Effect, Notice, WithdrawReason};
+use crate::interface::{Interface, InterfaceId, InterfaceSet, MacAddr};
+use crate::outputs::Outputs;
+use crate::random::Stream;
+use announcements::{Announced, Announcements, Lookup};
+use askers::{Asker, Askers};
+use drop_reason::DropReason;
+use gate::{Gate, Request};
+use gratuitous::Gratuitous;
+use groups::Groups;
+use responder::Received;
+
 pub(crate) mod announcements;
 pub(crate) mod arp;
-pub(crate) mod askers;
-pub(crate) mod gate;
-pub(crate) mod gratuitous;
-pub(crate) mod groups;
+mod askers;
+pub(crate) mod drop_reason;
+pub(crate) mod frame;
+mod gate;
+mod gratuitous;
+mod groups;
 pub(crate) mod ndp;
 mod pacing;
-pub(crate) mod responder;
+mod responder;
+
+/// The interfaces of this node, and what it says on them.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    interfaces: BTreeMap<InterfaceId, Interface>,
+    interfaces_synced: bool,
+    own_macs: BTreeSet<MacAddr>,
+    announcements: Announcements,
+    /// The addresses of eligible Services, whoever owns them, with how many have
+    /// each: those whose askers are remembered.
+    wanted: BTreeMap<IpAddr, usize>,
+    askers: Askers,
+    gate: Gate,
+    gratuitous: Gratuitous,
+    groups: Groups,
+}
+
+/// A frame of another station that was read.
+pub(crate) struct Heard {
+    /// That it has an address of ours, if it says so.
+    pub(crate) claim: Option<Claim>,
+    received: Received,
+    interface: InterfaceId,
+    own: MacAddr,
+    /// Before the gate.
+    verdict: Result<(), DropReason>,
+}
+
+/// Another station says that it has an address that this node announces (X17).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) address: IpAddr,
+    interface: InterfaceId,
+    mac: MacAddr,
+}
+
+/// An interface on which frames reach anybody.
+#[derive(Debug, PartialEq, Eq)]
+struct Usable {
+    id: InterfaceId,
+    name: String,
+    mac: MacAddr,
+    /// Whether it can broadcast, which ARP needs (D45).
+    ipv4: bool,
+}
+
+impl Wire {
+    /// Without interfaces, silent. `jitter` spreads announcements.
+    pub(crate) fn new(jitter: Stream) -> Self {
+        Self {
+            interfaces: BTreeMap::new(),
+            interfaces_synced: false,
+            own_macs: BTreeSet::new(),
+            announcements: Announcements::default(),
+            wanted: BTreeMap::new(),
+            askers: Askers::default(),
+            gate: Gate::new(),
+            gratuitous: Gratuitous::new(jitter),
+            groups: Groups::default(),
+        }
+    }
+
+    /// What this node announces.
+    pub(crate) const fn announcements(&self) -> &Announcements {
+        &self.announcements
+    }
+
+    /// The interfaces of this node, usable or not; `None` before they were listed.
+    pub(crate) fn interfaces(&self) -> Option<impl Iterator<Item = &Interface>> {
+        self.interfaces_synced.then(|| self.interfaces.values())
+    }
+
+    /// Whether there is an interface called `name`, usable or not (D44).
+    pub(crate) fn has_interface(&self, name: &str) -> bool {
+        self.interfaces.values().any(|interface| interface.name == name)
+    }
+
+    /// Whether there is an interface on which frames reach anybody.
+    pub(crate) fn has_usable_interface(&self) -> bool {
+        self.usable().next().is_some()
+    }
+
+    /// Takes all interfaces.
+    pub(crate) fn set_interfaces(&mut self, now: Time, interfaces: Vec<Interface>) {
+        let before: Vec<Usable> = self.usable().collect();
+        self.interfaces = interfaces.into_iter().map(|interface| (interface.id, interface)).collect();
+        self.own_macs = self.interfaces.values().filter_map(|interface| interface.mac).collect();
+        self.interfaces_synced = true;
+        // Without regard to the carrier, which may come and go: what is joined
+        // then stays joined.
+        let ipv6 = self.interfaces.values().filter(|interface| interface.can_announce_ipv6());
+        self.groups.set_interfaces(ipv6.map(|interface| (interface.id, interface.name.clone())).collect());
+        let after: Vec<Usable> = self.usable().collect();
+        if before == after {
+            return;
+        }
+        let usable: BTreeMap<InterfaceId, MacAddr> = after.into_iter().map(|one| (one.id, one.mac)).collect();
+        self.gratuitous.set_interfaces(&usable);
+        let addresses: Vec<IpAddr> = self.announcements.addresses().collect();
+        for address in addresses {
+            self.retarget(now, address);
+        }
+    }
+
+    /// A Service has these addresses, whoever owns them: this node may have to
+    /// announce them at any moment, and remembers who asks for them.
+    pub(crate) fn want(&mut self, addresses: &[IpAddr], interfaces: &InterfaceSet) {
+        for address in addresses {
+            *self.wanted.entry(*address).or_default() += 1;
+            if let IpAddr::V6(address) = address {
+                self.groups.overhear(*address, interfaces);
+            }
+        }
+    }
+
+    /// Takes one [`Self::want`] of these addresses back.
+    pub(crate) fn unwant(&mut self, addresses: &[IpAddr]) {
+        for address in addresses {
+            let users = self.wanted.entry(*address).or_default();
+            *users = users.saturating_sub(1);
+            if *users == 0 {
+                self.wanted.remove(address);
+                self.askers.forget(*address);
+                if let IpAddr::V6(address) = address {
+                    self.groups.forget(*address);
+                }
+            }
+        }
+    }
+
+    /// Announces `announced` for a Service, and nothing else of it. `order` gives its
+    /// candidates, the owner first. Gives whether its addresses are others than before.
+    pub(crate) fn announce(
+        &mut self,
+        now: Time,
+        key: &ServiceKey,
+        announced: Announced,
+        order: impl FnOnce() -> Vec<NodeName>,
+        outputs: &mut Outputs,
+    ) -> bool {
+        let before = self.announcements.of(key);
+        if before == Some(&announced) {
+            return false;
+        }
+        let same = before.is_some_and(|before| {
+            before.addresses.len() == announced.addresses.len()
+                && before.addresses.iter().all(|address| announced.addresses.contains(address))
+        });
+        // D6a: said of all its addresses; on the wire only those move that did.
+        let gone = before.filter(|_| !same).map(|before| before.addresses.clone()).unwrap_or_default();
+        let addresses = announced.addresses.clone();
+        let changed = self.announcements.announce(key, announced);
+        for address in changed {
+            self.retarget(now, address);
+        }
+        if same {
+            return false;
+        }
+        let (service, reason) = (key, WithdrawReason::LoadBalancerIpChanged);
+        outputs.counters.withdrawn += u64::from(!gone.is_empty());
+        for address in gone {
+            outputs.notice(Notice::Withdrawn { service: service.clone(), address, reason, owner: None });
+        }
+        let candidates = order();
+        for address in addresses {
+            let candidates = candidates.clone();
+            outputs.notice(Notice::Announced { service: service.clone(), address, candidates });
+        }
+        outputs.counters.announced += 1;
+        true
+    }
+
+    /// Stops announcing a Service, because of `reason`; `owner` has it now.
+    pub(crate) fn withdraw(
+        &mut self,
+        now: Time,
+        key: &ServiceKey,
+        reason: WithdrawReason,
+        owner: Option<&NodeName>,
+        outputs: &mut Outputs,
+    ) {
+        let withdrawn = self.announcements.withdraw(key);
+        outputs.counters.withdrawn += u64::from(!withdrawn.is_empty());
+        for address in withdrawn {
+            self.retarget(now, address);
+            let (service, owner) = (key.clone(), owner.cloned());
+            outputs.notice(Notice::Withdrawn { service, address, reason, owner });
+        }
+    }
+
+    /// Announces addresses again that are still ours, but that others may have
+    /// announced meanwhile.
+    pub(crate) fn reannounce(&mut self, now: Time, addresses: &BTreeSet<IpAddr>) {
+        for address in addresses {
+            self.gratuitous.remind(now, *address, &self.askers);
+        }
+    }
+
+    /// Announces nothing more by itself; what is asked for is still answered.
+    pub(crate) fn stop_announcing(&mut self) {
+        self.gratuitous.stop_all();
+    }
+
+    /// Reads a frame that came in on `interface`.
+    pub(crate) fn receive(&self, interface: InterfaceId, bytes: &[u8]) -> Result<Heard, DropReason> {
+        let known = self.interfaces.get(&interface).ok_or(DropReason::UnknownInterface)?;
+        let usable = known.mac.filter(|_| known.can_announce(Received::family(bytes)));
+        let own = usable.ok_or(DropReason::UnusableInterface)?;
+        let received = Received::parse(bytes)?;
+        self.refuse_own(&received)?;
+        let lookup = |address| self.announcements.lookup(address, &known.name);
+        let claim = received.claim().filter(|(address, _)| lookup(*address) == Lookup::Announced);
+        Ok(Heard {
+            claim: claim.map(|(address, mac)| Claim { address, interface, mac }),
+            verdict: received.judge(own, lookup),
+            received,
+            interface,
+            own,
+        })
+    }
+
+    /// Answers a frame, if that is right, and remembers who asks.
+    pub(crate) fn answer(
+        &mut self,
+        now: Time,
+        heard: &Heard,
+        counters: &mut Counters,
+    ) -> Result<Vec<u8>, DropReason> {
+        self.remember_asker(now, heard);
+        heard.verdict?;
+        self.pass_gate(now, heard.received.target(), heard.received.request(), counters)?;
+        Ok(heard.received.reply(heard.own))
+    }
+
+    /// Says whose an address is that another station claims. Whether the claim is more
+    /// than a move that we have not heard of yet shows by then.
+    pub(crate) fn defend(&mut self, now: Time, claim: Claim) {
+        self.gratuitous.defend(now, claim.address, claim.interface, claim.mac);
+    }
+
+    /// Another node has `address` now: it is not answered for any more.
+    pub(crate) fn yield_address(&mut self, address: IpAddr) {
+        self.gate.close(address);
+    }
+
+    /// When announcements are due.
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.gratuitous.poll_timeout()
+    }
+
+    /// Joins and leaves groups, before the first word about a new address.
+    pub(crate) fn change_groups(&mut self, outputs: &mut Outputs) {
+        while let Some(change) = self.groups.poll() {
+            outputs.push(change);
+        }
+    }
+
+    /// Sends the announcements that are due.
+    pub(crate) fn send_gratuitous(&mut self, now: Time, outputs: &mut Outputs) {
+        while let Some(outgoing) = self.gratuitous.poll(now, &self.askers) {
+            let (interface, address, mac) = (outgoing.interface, outgoing.address, outgoing.mac);
+            if let Some(counters) = outputs.counters.address(address) {
+                counters.gratuitous_sent += 1;
+            }
+            outputs.push(Effect::SendFrame { interface, bytes: outgoing.bytes });
+            if let Some(mac) = outgoing.against {
+                outputs.counters.conflicts += 1;
+                outputs.notice(Notice::Conflict { address, interface, mac });
+            }
+            if let Some(wave) = outgoing.begins {
+                outputs.notice(Notice::Gratuitous { address, wave, interface, mac });
+            }
+        }
+        outputs.counters.pacing_delays = self.gratuitous.delays();
+    }
+
+    /// Two interfaces on one segment hear each other, and a looped cable brings
+    /// back what was sent: neither is somebody else (RFC 7527).
+    fn refuse_own(&self, received: &Received) -> Result<(), DropReason> {
+        let (source, sender) = received.senders();
+        let is_own = self.own_macs.contains(&source) || self.own_macs.contains(&sender);
+        if is_own { Err(DropReason::OwnFrame) } else { Ok(()) }
+    }
+
+    /// Every reply comes through here, before it is written.
+    fn pass_gate(
+        &mut self,
+        now: Time,
+        address: IpAddr,
+        request: Request,
+        counters: &mut Counters,
+    ) -> Result<(), DropReason> {
+        if let Some(counters) = counters.address(address) {
+            counters.requests_received += 1;
+        }
+        self.gate.may_answer(now, address, request)?;
+        counters.mismatched_senders += u64::from(request == Request::Mismatched);
+        if let Some(counters) = counters.address(address) {
+            counters.responses_sent += 1;
+        }
+        Ok(())
+    }
+
+    fn remember_asker(&mut self, now: Time, heard: &Heard) {
+        let Some((ip, mac)) = heard.received.claim() else { return };
+        let target = heard.received.target();
+        if heard.received.asks() && self.wanted.contains_key(&target) && !self.wanted.contains_key(&ip) {
+            self.askers.heard(now, target, Asker { ip, mac, interface: heard.interface });
+        }
+    }
+
+    /// The interfaces on which frames reach anybody.
+    fn usable(&self) -> impl Iterator<Item = Usable> {
+        let usable = self.interfaces.values().filter(|i| i.can_announce_ipv6() && i.has_carrier);
+        usable.filter_map(|i| {
+            let ipv4 = i.can_announce_ipv4();
+            i.mac.map(|mac| Usable { id: i.id, name: i.name.clone(), mac, ipv4 })
+        })
+    }
+
+    /// Announces `address` wherever it is to be announced now, and nowhere else.
+    fn retarget(&mut self, now: Time, address: IpAddr) {
+        let on = self.announcements.interfaces(address);
+        let targets: BTreeSet<InterfaceId> = self
+            .usable()
+            .filter(|usable| on.is_some_and(|on| on.contains(&usable.name)))
+            .filter(|usable| match address {
+                IpAddr::V4(_) => usable.ipv4,
+                // A pool may hold what is no station's address; such a source is
+                // illegal (RFC 4291 2.7).
+                IpAddr::V6(address) => !address.is_multicast() && !address.is_unspecified(),
+            })
+            .map(|usable| usable.id)
+            .collect();
+        if let IpAddr::V6(address) = address {
+            self.groups.set_announced(address, on);
+        }
+        self.gratuitous.set_targets(now, address, &targets, &self.askers);
+    }
+}

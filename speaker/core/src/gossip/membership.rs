@@ -30,7 +30,7 @@ use crate::gossip::{report, swim_message};
 use crate::input::Peer;
 use crate::ownership::reach::{Reach, Reaches};
 use crate::random::{Stream, stream};
-use crate::speaker::Settings;
+use crate::settings::Settings;
 
 /// How often a member is probed. With the three below: the profile of SWIM, the
 /// quickest that killed no healthy node at 20 % loss or in a pause of one second.

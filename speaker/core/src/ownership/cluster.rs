@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ferrolb_api::config::{self, Config, Resources, Verdict};
+use ferrolb_api::config::Config;
 use ferrolb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
 
 use crate::ownership::eligibility::Endpoints;
 
-/// The cluster as far as it has been told. Whatever was not told yet is empty.
+/// The cluster as far as it has been listed. Whatever was not listed yet is empty.
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
     services: BTreeMap<ServiceKey, Service>,
@@ -17,22 +17,34 @@ pub(crate) struct Cluster {
     slices_of: BTreeMap<ServiceKey, BTreeSet<(String, String)>>,
     nodes: BTreeMap<NodeName, Node>,
     config: Config,
-    told: Told,
+    synced: Synced,
 }
 
-/// What has been told at least once.
+/// What has been listed at least once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct Synced {
     pub(crate) services: bool,
     pub(crate) endpoint_slices: bool,
     pub(crate) nodes: bool,
     pub(crate) resources: bool,
 }
 
+impl Synced {
+    /// Whether all is there that says what can be announced, and where.
+    pub(crate) const fn cluster(self) -> bool {
+        self.services && self.endpoint_slices && self.nodes
+    }
+
+    /// The same, and how it is to be announced.
+    pub(crate) const fn all(self) -> bool {
+        self.cluster() && self.resources
+    }
+}
+
 impl Cluster {
-    /// What has been told so far.
-    pub(crate) const fn told(&self) -> Told {
-        self.told
+    /// What has been listed so far.
+    pub(crate) const fn synced(&self) -> Synced {
+        self.synced
     }
 
     /// The configuration in force; empty before the first (D5).
@@ -50,25 +62,17 @@ impl Cluster {
         &self.services
     }
 
-    /// Takes the custom resources. Gives the verdicts, and whether what is in
-    /// force has changed.
-    pub(crate) fn set_resources(&mut self, resources: &Resources) -> (Vec<Verdict>, bool) {
-        let checked = config::check(resources, &self.config);
-        let changed = self.set_config(checked.config);
-        (checked.verdicts, changed)
-    }
-
     /// Puts a configuration in force. Gives whether it is another one.
     pub(crate) fn set_config(&mut self, config: Config) -> bool {
-        let changed = !self.told.resources || self.config != config;
-        self.told.resources = true;
+        let changed = !self.synced.resources || self.config != config;
+        self.synced.resources = true;
         self.config = config;
         changed
     }
 
     /// Takes all Nodes. Gives whether anything is different.
     pub(crate) fn set_nodes(&mut self, nodes: Vec<Node>) -> bool {
-        self.told.nodes = true;
+        self.synced.nodes = true;
         let nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
         let changed = self.nodes != nodes;
         self.nodes = nodes;
@@ -77,7 +81,7 @@ impl Cluster {
 
     /// Takes all Services. Gives those that came, went or changed.
     pub(crate) fn set_services(&mut self, services: Vec<Service>) -> BTreeSet<ServiceKey> {
-        self.told.services = true;
+        self.synced.services = true;
         let services = services.into_iter().map(|service| (service.key.clone(), service)).collect();
         let before = std::mem::replace(&mut self.services, services);
         let gone = before.keys().filter(|key| !self.services.contains_key(*key));
@@ -98,7 +102,7 @@ impl Cluster {
     /// Takes all EndpointSlices. Gives the Services whose slices came, went or
     /// changed.
     pub(crate) fn set_endpoint_slices(&mut self, slices: Vec<EndpointSlice>) -> BTreeSet<ServiceKey> {
-        self.told.endpoint_slices = true;
+        self.synced.endpoint_slices = true;
         let kept: BTreeSet<(String, String)> = slices.iter().map(slice_key).collect();
         let gone: Vec<_> = self.slices.keys().filter(|key| !kept.contains(*key)).cloned().collect();
         let mut affected = BTreeSet::new();

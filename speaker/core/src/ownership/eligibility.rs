@@ -10,9 +10,9 @@ use ferrolb_api::service::{Ingress, TrafficPolicy};
 use ferrolb_api::{Node, NodeName, Service};
 
 use crate::effect::WithdrawReason;
+use crate::interface::InterfaceSet;
 use crate::ownership::election::Candidate;
 use crate::ownership::reach::{Known, Place, Reaches, Subnet};
-use crate::wire::announcements::InterfaceSet;
 
 /// What the candidates of a Service depend on. Services with the same have the
 /// same candidates, up to their endpoints.

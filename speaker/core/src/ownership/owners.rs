@@ -168,7 +168,7 @@ fn first<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::announcements::InterfaceSet;
+    use crate::interface::InterfaceSet;
     use rand::seq::IteratorRandom;
     use rand::{RngExt, SeedableRng};
 

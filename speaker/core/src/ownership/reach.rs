@@ -9,7 +9,7 @@ use ferrolb_api::address::{AddressRange, from_number, number};
 use ferrolb_api::{IpFamily, NodeName};
 
 use crate::interface::Interface;
-use crate::wire::announcements::InterfaceSet;
+use crate::interface::InterfaceSet;
 
 /// An on-link subnet.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

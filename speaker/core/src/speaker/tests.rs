@@ -1,14 +1,15 @@
 //! Whole speakers: one alone, and several on one segment in virtual time.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use super::*;
-use crate::effect::EventReason;
+use crate::effect::Report;
 use crate::fixtures;
-use crate::wire::announcements::InterfaceSet;
+use crate::interface::MacAddr;
 use crate::wire::arp::{Operation, Packet, parse};
+use crate::wire::frame::is_ipv6;
 use crate::wire::ndp;
-use crate::wire::responder::{DropReason, is_ipv6};
 use ferrolb_api::config::Config;
 use ferrolb_api::endpoints::Endpoint;
 use ferrolb_api::service::{Ingress, TrafficPolicy};
@@ -116,10 +117,9 @@ fn config(interfaces: &[&str]) -> Config {
 
 /// Puts a configuration in force as checked custom resources would.
 fn configure(speaker: &mut Speaker, now: Time, config: Config) {
-    if speaker.cluster.set_config(config) {
-        speaker.config_changed();
-    }
-    speaker.conclude(now);
+    speaker.ownership.set_config(config, members(speaker.membership.as_ref()));
+    speaker.set_reach(now);
+    speaker.step(now);
 }
 
 /// Tells a speaker of `count` nodes, these Services, one endpoint of each on

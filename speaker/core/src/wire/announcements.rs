@@ -5,36 +5,8 @@ use std::net::IpAddr;
 
 use ferrolb_api::ServiceKey;
 
-/// Where an address is announced (D41).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum InterfaceSet {
-    /// On every interface that can.
-    All,
-    /// On those with these names.
-    Named(BTreeSet<String>),
-}
-
-impl InterfaceSet {
-    /// Whether the interface called `name` is one of them.
-    #[must_use]
-    pub fn contains(&self, name: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Named(names) => names.contains(name),
-        }
-    }
-
-    /// Both sets together; "all" wins (H118).
-    fn union(self, other: &Self) -> Self {
-        match (self, other) {
-            (Self::Named(mut names), Self::Named(more)) => {
-                names.extend(more.iter().cloned());
-                Self::Named(names)
-            }
-            (Self::All, _) | (_, Self::All) => Self::All,
-        }
-    }
-}
+use super::drop_reason::DropReason;
+use crate::interface::InterfaceSet;
 
 /// One Service's address as this node announces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +28,17 @@ pub(crate) enum Lookup {
     OtherInterface,
     /// Yes.
     Announced,
+}
+
+impl Lookup {
+    /// The reason for silence, unless the address is announced.
+    pub(crate) const fn require(self) -> Result<(), DropReason> {
+        match self {
+            Self::NotAnnounced => Err(DropReason::NotAnnounced),
+            Self::OtherInterface => Err(DropReason::OtherInterface),
+            Self::Announced => Ok(()),
+        }
+    }
 }
 
 /// What a Service announces.

@@ -6,7 +6,8 @@ use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetF
 
 use crate::interface::MacAddr;
 use crate::wire::announcements::Lookup;
-use crate::wire::responder::{DropReason, ETHERNET_HEADER, MAX_FRAME, VLAN_TAGS, Verdict};
+use crate::wire::drop_reason::DropReason;
+use crate::wire::frame::{ETHERNET_HEADER, MAX_FRAME, VLAN_TAGS};
 
 /// Ethernet's minimum without checksum, in bytes: what is shorter is padded.
 const MIN_FRAME: usize = 60;
@@ -89,6 +90,19 @@ impl Packet {
         bytes
     }
 
+    /// The answer of the station `own` to this request.
+    pub(crate) const fn reply(&self, own: MacAddr) -> Self {
+        Self {
+            destination: self.sender_mac,
+            source: own,
+            operation: Operation::Reply,
+            sender_mac: own,
+            sender_ip: self.target_ip,
+            target_mac: self.sender_mac,
+            target_ip: self.sender_ip,
+        }
+    }
+
     /// Whether the packet says that `sender_ip` is at `sender_mac`: every
     /// packet does, but a probe (RFC 5227) and one from a group address.
     pub(crate) fn is_claim(&self) -> bool {
@@ -96,38 +110,24 @@ impl Packet {
     }
 }
 
-/// Judges a packet that came in where `own` is our address (D53 to D58).
-/// `lookup` says whether the address asked for is announced there; it is asked
-/// only when everything else fits.
-pub(crate) fn judge(packet: &Packet, own: MacAddr, lookup: impl FnOnce(Ipv4Addr) -> Lookup) -> Verdict {
-    if packet.source == own || packet.sender_mac == own {
-        return Verdict::Drop(DropReason::OwnFrame);
-    }
+/// Judges a packet of another station that came in where `own` is our address
+/// (D53 to D58). `lookup` says whether the address asked for is announced there; it
+/// is asked only when everything else fits.
+pub(crate) fn judge(
+    packet: &Packet,
+    own: MacAddr,
+    lookup: impl FnOnce(Ipv4Addr) -> Lookup,
+) -> Result<(), DropReason> {
     if packet.operation != Operation::Request {
-        return Verdict::Drop(DropReason::NotARequest);
+        return Err(DropReason::NotARequest);
     }
     if packet.destination != own && packet.destination != MacAddr::BROADCAST {
-        return Verdict::Drop(DropReason::ForeignDestination);
+        return Err(DropReason::ForeignDestination);
     }
     if !packet.sender_mac.is_unicast() {
-        return Verdict::Drop(DropReason::SenderNotUnicast);
+        return Err(DropReason::SenderNotUnicast);
     }
-    match lookup(packet.target_ip) {
-        Lookup::NotAnnounced => Verdict::Drop(DropReason::NotAnnounced),
-        Lookup::OtherInterface => Verdict::Drop(DropReason::OtherInterface),
-        Lookup::Announced => Verdict::Reply(
-            Packet {
-                destination: packet.sender_mac,
-                source: own,
-                operation: Operation::Reply,
-                sender_mac: own,
-                sender_ip: packet.target_ip,
-                target_mac: packet.sender_mac,
-                target_ip: packet.sender_ip,
-            }
-            .to_frame(),
-        ),
-    }
+    lookup(packet.target_ip).require()
 }
 
 #[cfg(test)]

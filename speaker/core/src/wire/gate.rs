@@ -9,8 +9,8 @@ use std::net::IpAddr;
 
 use ferrolb_api::Time;
 
+use crate::wire::drop_reason::DropReason;
 use crate::wire::pacing::Bucket;
-use crate::wire::responder::DropReason;
 
 /// Replies a second over all interfaces, and how many at once (T3).
 const REPLY_RATE: u64 = 20_000;

@@ -11,7 +11,7 @@ use std::net::Ipv6Addr;
 
 use crate::effect::Effect;
 use crate::interface::InterfaceId;
-use crate::wire::announcements::InterfaceSet;
+use crate::interface::InterfaceSet;
 use crate::wire::ndp::solicited_node;
 
 /// The most addresses listened to that other nodes own. Each costs a report to

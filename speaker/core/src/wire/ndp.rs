@@ -14,7 +14,8 @@ use smoltcp::wire::{
 
 use crate::interface::MacAddr;
 use crate::wire::announcements::Lookup;
-use crate::wire::responder::{DropReason, ETHERNET_HEADER, MAX_FRAME, VLAN_TAGS, Verdict};
+use crate::wire::drop_reason::DropReason;
+use crate::wire::frame::{ETHERNET_HEADER, MAX_FRAME, VLAN_TAGS};
 
 /// All nodes of the link.
 pub(crate) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -160,6 +161,21 @@ impl Message {
         }
     }
 
+    /// The answer of the station `own` to this solicitation (RFC 4861 7.2.4).
+    pub(crate) fn reply(&self, own: MacAddr) -> Self {
+        let to_all = Self::unsolicited(self.target, own);
+        if self.is_duplicate_detection() {
+            // Its sender has no address yet.
+            return to_all;
+        }
+        Self {
+            destination: self.sender_mac(),
+            to: self.from,
+            kind: Kind::Advertisement { solicited: true, overrides: true },
+            ..to_all
+        }
+    }
+
     /// Writes the frame; with its option it is longer than Ethernet's minimum.
     pub(crate) fn to_frame(self) -> Vec<u8> {
         let link_layer = self.link_layer.map(|mac| EthernetAddress(mac.0).into());
@@ -228,44 +244,28 @@ impl Message {
     }
 }
 
-/// Judges a message that came in where `own` is our address (D62 as W39 wants
-/// it). `lookup` says whether the address asked for is announced there; it is
-/// asked only when everything else fits.
-pub(crate) fn judge(message: &Message, own: MacAddr, lookup: impl FnOnce(Ipv6Addr) -> Lookup) -> Verdict {
-    if message.source == own || message.link_layer == Some(own) {
-        return Verdict::Drop(DropReason::OwnFrame);
-    }
+/// Judges a message of another station that came in where `own` is our address (D62
+/// as W39 wants it). `lookup` says whether the address asked for is announced there;
+/// it is asked only when everything else fits.
+pub(crate) fn judge(
+    message: &Message,
+    own: MacAddr,
+    lookup: impl FnOnce(Ipv6Addr) -> Lookup,
+) -> Result<(), DropReason> {
     if message.kind != Kind::Solicitation {
-        return Verdict::Drop(DropReason::NotARequest);
+        return Err(DropReason::NotARequest);
     }
     // To the group of the target, or to the target itself by a neighbour that
     // checks whether it is still there (RFC 4861 7.3.3).
     let group = solicited_node(message.target);
     let is_for_us = message.to == message.target || message.to == group;
     if !is_for_us || !(message.destination == own || message.destination == multicast_mac(group)) {
-        return Verdict::Drop(DropReason::ForeignDestination);
+        return Err(DropReason::ForeignDestination);
     }
-    let to = message.sender_mac();
-    if !to.is_unicast() || message.from.is_multicast() || message.from.is_loopback() {
-        return Verdict::Drop(DropReason::SenderNotUnicast);
+    if !message.sender_mac().is_unicast() || message.from.is_multicast() || message.from.is_loopback() {
+        return Err(DropReason::SenderNotUnicast);
     }
-    match lookup(message.target) {
-        Lookup::NotAnnounced => Verdict::Drop(DropReason::NotAnnounced),
-        Lookup::OtherInterface => Verdict::Drop(DropReason::OtherInterface),
-        // RFC 4861 7.2.4: to all, for there is nobody to be answered.
-        Lookup::Announced if message.is_duplicate_detection() => {
-            Verdict::Reply(Message::unsolicited(message.target, own).to_frame())
-        }
-        Lookup::Announced => {
-            let answer = Message {
-                destination: to,
-                to: message.from,
-                kind: Kind::Advertisement { solicited: true, overrides: true },
-                ..Message::unsolicited(message.target, own)
-            };
-            Verdict::Reply(answer.to_frame())
-        }
-    }
+    lookup(message.target).require()
 }
 
 /// The group that is asked about `address` (RFC 4291 2.7.1).

@@ -1,99 +1,98 @@
-//! What is answered: one received frame in, a reply or the reason for silence out.
+//! One received frame of either protocol: read, judged, answered.
 
-/// The longest frame looked at, in bytes: header, 1,500 bytes and a tag.
-pub(super) const MAX_FRAME: usize = 1_518;
-pub(super) const ETHERNET_HEADER: usize = 14;
-/// IEEE 802.1Q and 802.1ad.
-pub(super) const VLAN_TAGS: [u16; 2] = [0x8100, 0x88a8];
-/// Where the EtherType is, and IPv6's.
-const ETHERTYPE: std::ops::Range<usize> = 12..14;
-const IPV6: [u8; 2] = [0x86, 0xdd];
+use std::net::IpAddr;
 
-/// Whether a frame is [`super::ndp`]'s to read; all others are [`super::arp`]'s.
-pub(crate) fn is_ipv6(frame: &[u8]) -> bool {
-    frame.get(ETHERTYPE) == Some(&IPV6)
+use ferrolb_api::IpFamily;
+
+use super::announcements::Lookup;
+use super::drop_reason::DropReason;
+use super::gate::Request;
+use super::{arp, frame, ndp};
+use crate::interface::MacAddr;
+
+/// A frame that could be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Received {
+    Arp(arp::Packet),
+    Ndp(ndp::Message),
 }
 
-/// What becomes of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Send this frame where the request came from.
-    Reply(Vec<u8>),
-    /// Say nothing.
-    Drop(DropReason),
-}
+impl Received {
+    /// Whose protocol a frame is to be read as.
+    pub(crate) fn family(bytes: &[u8]) -> IpFamily {
+        if frame::is_ipv6(bytes) { IpFamily::V6 } else { IpFamily::V4 }
+    }
 
-/// Why a frame was not answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum DropReason {
-    /// It came from an interface that we have not been told of.
-    UnknownInterface,
-    /// The interface does not announce: down, without broadcast or ARP, or part
-    /// of a bridge or bond (D45, D46).
-    UnusableInterface,
-    /// It ends before the packet in it does.
-    TooShort,
-    /// It is longer than any Ethernet frame on a segment of 1,500 bytes.
-    TooLong,
-    /// It carries a VLAN tag: its segment is another one (D54).
-    Tagged,
-    /// Its EtherType is neither ARP's nor IPv6's (D50).
-    NotArp,
-    /// It is IPv6, but neither a neighbour solicitation nor an advertisement.
-    NotNdp,
-    /// It is ARP, but not for IPv4 over Ethernet (D54); or NDP with a code, an
-    /// option, an address or a flag that may not be there (RFC 4861 7.1).
-    Malformed,
-    /// Its hop limit is not 255: a router has passed it on (RFC 4861 7.1).
-    HopLimit,
-    /// Its ICMPv6 checksum is wrong.
-    BadChecksum,
-    /// Its operation is neither request nor reply.
-    UnknownOperation,
-    /// It is a reply or an advertisement (D56, D62). It was looked at for
-    /// conflicts.
-    NotARequest,
-    /// Its destination is neither broadcast nor our own address (D56); in NDP,
-    /// neither the group of the address asked for nor that address itself.
-    ForeignDestination,
-    /// Its sender is a group or nobody; an answer would be an attack (T3).
-    SenderNotUnicast,
-    /// We sent it ourselves.
-    OwnFrame,
-    /// This node does not announce the address asked for (D56).
-    NotAnnounced,
-    /// It announces the address, but not on this interface (D56).
-    OtherInterface,
-    /// More requests came than are answered (T3).
-    RateLimited,
-    /// The address was handed over to another node on the way out.
-    HandedOver,
-}
+    /// Reads a frame. Whatever the bytes, it gives a message or a reason.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, DropReason> {
+        match Self::family(bytes) {
+            IpFamily::V4 => arp::parse(bytes).map(Self::Arp),
+            IpFamily::V6 => ndp::parse(bytes).map(Self::Ndp),
+        }
+    }
 
-impl DropReason {
-    /// The reason as a metric's label value.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    /// Its Ethernet source, and where its sender is, as far as it says.
+    pub(crate) fn senders(&self) -> (MacAddr, MacAddr) {
         match self {
-            Self::UnknownInterface => "unknownInterface",
-            Self::UnusableInterface => "unusableInterface",
-            Self::TooShort => "tooShort",
-            Self::TooLong => "tooLong",
-            Self::Tagged => "tagged",
-            Self::NotArp => "notARP",
-            Self::NotNdp => "notNDP",
-            Self::HopLimit => "hopLimit",
-            Self::BadChecksum => "badChecksum",
-            Self::Malformed => "malformed",
-            Self::UnknownOperation => "unknownOperation",
-            Self::NotARequest => "notARequest",
-            Self::ForeignDestination => "foreignDestination",
-            Self::SenderNotUnicast => "senderNotUnicast",
-            Self::OwnFrame => "ownFrame",
-            Self::NotAnnounced => "notAnnounced",
-            Self::OtherInterface => "otherInterface",
-            Self::RateLimited => "rateLimited",
-            Self::HandedOver => "handedOver",
+            Self::Arp(packet) => (packet.source, packet.sender_mac),
+            Self::Ndp(message) => (message.source, message.sender_mac()),
+        }
+    }
+
+    /// The address asked for.
+    pub(crate) const fn target(&self) -> IpAddr {
+        match self {
+            Self::Arp(packet) => IpAddr::V4(packet.target_ip),
+            Self::Ndp(message) => IpAddr::V6(message.target),
+        }
+    }
+
+    /// Which address the sender says is where.
+    pub(crate) fn claim(&self) -> Option<(IpAddr, MacAddr)> {
+        match self {
+            Self::Arp(packet) => packet.is_claim().then_some((packet.sender_ip.into(), packet.sender_mac)),
+            Self::Ndp(message) => message.claim().map(|(address, mac)| (address.into(), mac)),
+        }
+    }
+
+    /// Whether it asks for another address than its sender's.
+    pub(crate) fn asks(&self) -> bool {
+        match self {
+            Self::Arp(packet) => {
+                packet.operation == arp::Operation::Request && packet.sender_ip != packet.target_ip
+            }
+            Self::Ndp(message) => message.kind == ndp::Kind::Solicitation && message.from != message.target,
+        }
+    }
+
+    /// Which budget its answer comes out of (T3).
+    pub(crate) fn request(&self) -> Request {
+        let (source, sender) = self.senders();
+        match self {
+            Self::Ndp(message) if message.is_duplicate_detection() => Request::ToAll,
+            _ if source != sender => Request::Mismatched,
+            _ => Request::Plain,
+        }
+    }
+
+    /// Whether it is to be answered where `own` is our address. `lookup` says
+    /// whether the address asked for is announced there.
+    pub(crate) fn judge(
+        &self,
+        own: MacAddr,
+        lookup: impl FnOnce(IpAddr) -> Lookup,
+    ) -> Result<(), DropReason> {
+        match self {
+            Self::Arp(packet) => arp::judge(packet, own, |address| lookup(address.into())),
+            Self::Ndp(message) => ndp::judge(message, own, |address| lookup(address.into())),
+        }
+    }
+
+    /// The frame that answers it.
+    pub(crate) fn reply(&self, own: MacAddr) -> Vec<u8> {
+        match self {
+            Self::Arp(packet) => packet.reply(own).to_frame(),
+            Self::Ndp(message) => message.reply(own).to_frame(),
         }
     }
 }

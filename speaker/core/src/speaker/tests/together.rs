@@ -1,6 +1,7 @@
 //! Several speakers on one segment: takeover, departure, partition, return.
 
 use super::*;
+use std::collections::VecDeque;
 
 /// Speakers joined by a segment without delay for frames, with one millisecond
 /// for gossip, and one client that asks.

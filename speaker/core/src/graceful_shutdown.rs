@@ -1,4 +1,4 @@
-//! The way out: peers are told, and served until one of them has taken over.
+//! A graceful shutdown: peers are told, and clients served until a peer has taken over.
 //!
 //! Silence before the successor speaks would lose answers; speaking beside it
 //! for a moment does no harm, since every node forwards to the same endpoints.
@@ -17,17 +17,17 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const REPEAT_EVERY: Duration = Duration::from_millis(50);
 const REPEATS: u8 = 4;
 
-/// A departure under way.
+/// A shutdown under way.
 #[derive(Debug)]
-pub(crate) struct Handover {
+pub(crate) struct GracefulShutdown {
     waiting: BTreeSet<IpAddr>,
     ends: Time,
     repeat_at: Time,
     repeats_left: u8,
 }
 
-impl Handover {
-    /// A departure that begins now and waits until each of `waiting` has been
+impl GracefulShutdown {
+    /// A shutdown that begins now and waits until each of `waiting` has been
     /// claimed by another station.
     pub(crate) fn new(now: Time, waiting: BTreeSet<IpAddr>) -> Self {
         Self { waiting, ends: now + PATIENCE, repeat_at: now + REPEAT_EVERY, repeats_left: REPEATS }
@@ -70,22 +70,22 @@ mod tests {
     #[test]
     fn ends_with_the_last_claim_or_after_a_second() {
         let (one, two): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
-        let mut handover = Handover::new(at(0), [one, two].into());
-        handover.claimed(one);
-        assert!(!handover.is_over(at(999)));
-        assert!(handover.is_over(at(1_000)));
-        handover.claimed(two);
-        assert!(handover.is_over(at(1)));
-        assert!(Handover::new(at(0), BTreeSet::new()).is_over(at(0)));
+        let mut shutdown = GracefulShutdown::new(at(0), [one, two].into());
+        shutdown.claimed(one);
+        assert!(!shutdown.is_over(at(999)));
+        assert!(shutdown.is_over(at(1_000)));
+        shutdown.claimed(two);
+        assert!(shutdown.is_over(at(1)));
+        assert!(GracefulShutdown::new(at(0), BTreeSet::new()).is_over(at(0)));
     }
 
     #[test]
     fn leave_is_said_five_times_in_all() {
-        let mut handover = Handover::new(at(0), [IpAddr::from([10, 0, 0, 1])].into());
+        let mut shutdown = GracefulShutdown::new(at(0), [IpAddr::from([10, 0, 0, 1])].into());
         let mut said = Vec::new();
-        while handover.poll_timeout() < at(1_000) {
-            let now = handover.poll_timeout();
-            assert!(handover.repeat(now));
+        while shutdown.poll_timeout() < at(1_000) {
+            let now = shutdown.poll_timeout();
+            assert!(shutdown.repeat(now));
             said.push(now);
         }
         assert_eq!(said, [at(50), at(100), at(150), at(200)]);
