@@ -8,5 +8,6 @@ pub mod events;
 pub mod leader_election;
 pub mod own_pod;
 pub mod resources;
+pub mod retry;
 pub mod watch;
 pub mod write_queue;

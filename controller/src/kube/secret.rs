@@ -6,13 +6,14 @@ use ::kube::api::PostParams;
 use ::kube::{Api, Client};
 use ferrolb_shell::Readiness;
 use ferrolb_shell::kubernetes::error::{self, Failure};
+use ferrolb_shell::kubernetes::retry::{Retry, RetryableError};
 use ferrolb_shell::process::backoff::Backoff;
-use ferrolb_shell::process::random::{self, Jitter};
+use ferrolb_shell::process::random;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::FIELD_MANAGER;
 use crate::args::Settings;
@@ -32,8 +33,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) async fn provide(client: Client, settings: &Settings, readiness: &Readiness) {
     let Some(name) = &settings.secret_name else { return };
     let gate = readiness.gate("memberlist secret", "not created yet");
-    let mut jitter = Jitter::seeded();
-    let mut failures = 0;
+    let mut retry = Retry::new(BACKOFF);
     loop {
         let attempt =
             timeout(TIMEOUT, create(&client, &settings.namespace, name, settings.deployment.as_deref()));
@@ -44,14 +44,14 @@ pub(super) async fn provide(client: Client, settings: &Settings, readiness: &Rea
                 return;
             }
             Ok(Err(error)) => error,
-            Err(_) => "the API server does not answer".to_owned(),
+            Err(_) => RetryableError::new("the API server does not answer"),
         };
-        failures += 1;
-        if failures == 1 {
+        if retry.failed(&error) {
+            let error = &error.text;
             tracing::error!(op = "createMemberlistSecret", name, error, "cannot create it; trying again");
         }
-        gate.not_ready(error);
-        sleep(BACKOFF.delay(failures, &mut jitter)).await;
+        gate.not_ready(error.text);
+        retry.wait().await;
     }
 }
 
@@ -62,13 +62,13 @@ async fn create(
     namespace: &str,
     name: &str,
     deployment: Option<&str>,
-) -> Result<bool, String> {
+) -> Result<bool, RetryableError> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let owner = match deployment {
         Some(deployment) => owner(client, namespace, deployment).await?,
         None => None,
     };
-    let value = value().map_err(|error| format!("no random bytes: {error}"))?;
+    let value = value().map_err(|error| RetryableError::new(format!("no random bytes: {error}")))?;
     let secret = secret(namespace, name, owner, value);
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match api.create(&params, &secret).await {
@@ -76,15 +76,19 @@ async fn create(
         Err(error) => match error::classify(&error) {
             Failure::AlreadyExists => Ok(false),
             Failure::Forbidden => {
-                Err(format!("the RBAC rules lack the verb create on secrets: {}", error::describe(&error)))
+                Err(RetryableError::from(&error).context("the RBAC rules lack the verb create on secrets"))
             }
-            _ => Err(error::describe(&error)),
+            _ => Err(RetryableError::from(&error)),
         },
     }
 }
 
 /// The Deployment, so that the Secret goes with it. One that is not there owns nothing.
-async fn owner(client: &Client, namespace: &str, deployment: &str) -> Result<Option<OwnerReference>, String> {
+async fn owner(
+    client: &Client,
+    namespace: &str,
+    deployment: &str,
+) -> Result<Option<OwnerReference>, RetryableError> {
     let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let found = match api.get(deployment).await {
         Ok(found) => found,
@@ -100,7 +104,7 @@ async fn owner(client: &Client, namespace: &str, deployment: &str) -> Result<Opt
                     );
                     Ok(None)
                 }
-                _ => Err(error::describe(&error)),
+                _ => Err(RetryableError::from(&error)),
             };
         }
     };

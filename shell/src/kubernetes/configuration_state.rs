@@ -21,9 +21,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::admin::readiness::Readiness;
-use crate::kubernetes::connectivity::{self, Comeback, SPREAD};
 use crate::kubernetes::error::{self, Failure};
 use crate::kubernetes::own_pod::OwnPod;
+use crate::kubernetes::retry::{Retry, RetryableError};
 use crate::kubernetes::watch::Watch;
 use crate::process::backoff::Backoff;
 use crate::process::random::Jitter;
@@ -65,11 +65,7 @@ pub struct Keeper {
     standing: Standing,
     /// The judgement that was written last.
     said: Option<Judgement>,
-    failures: u32,
-    /// After a failure nothing is written before this time.
-    not_before: Instant,
-    /// Nor before this, if it is sooner.
-    comeback: Option<Comeback>,
+    retry: Retry,
     restores: u32,
     /// When the next restoration is due, or the last one was.
     restore_at: Option<Instant>,
@@ -80,11 +76,9 @@ pub struct Keeper {
 struct Setback {
     /// Trying again soon is of no use.
     is_slow: bool,
-    after: Duration,
-    comeback: Option<Comeback>,
-    why: String,
     /// What it means, where that is known.
     meaning: &'static str,
+    error: RetryableError,
 }
 
 impl Keeper {
@@ -109,9 +103,7 @@ impl Keeper {
             jitter: Jitter::seeded(),
             standing: Standing::Unseen,
             said: None,
-            failures: 0,
-            not_before: Instant::now(),
-            comeback: None,
+            retry: Retry::new(BACKOFF),
             restores: 0,
             restore_at: None,
             restored_at: None,
@@ -136,11 +128,7 @@ impl Keeper {
                 biased;
                 change = changes.next() => self.standing.see(change.expect("watches never end")),
                 changed = self.judgement.changed() => if changed.is_err() { return },
-                () = connectivity::back(self.comeback.as_mut()) => {
-                    self.comeback = None;
-                    self.failures = 0;
-                    self.not_before = self.not_before.min(Instant::now() + self.jitter.up_to(SPREAD));
-                }
+                () = self.retry.reconnected() => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.write(owner.as_ref(), judgement).await;
                 }
@@ -158,10 +146,9 @@ impl Keeper {
                 Err(_) => Setback::unanswered(),
             };
             self.set_back(setback);
-            let delay = self.not_before.saturating_duration_since(Instant::now());
-            connectivity::wait_out(delay, self.comeback.take(), &mut self.jitter).await;
+            self.retry.wait().await;
         }
-        self.failures = 0;
+        self.retry.succeeded();
     }
 
     /// When to write, if there is anything to write.
@@ -174,7 +161,7 @@ impl Keeper {
             return None;
         }
         if self.said.as_ref() != Some(judgement) {
-            return Some(self.not_before);
+            return Some(self.retry.not_before());
         }
         // It was written, and somebody has undone it.
         let at = self.restore_at.unwrap_or_else(|| {
@@ -187,16 +174,16 @@ impl Keeper {
             now + RESTORE.delay(self.restores, &mut self.jitter)
         });
         self.restore_at = Some(at);
-        Some(at.max(self.not_before))
+        Some(at.max(self.retry.not_before()))
     }
 
     async fn write(&mut self, owner: Option<&OwnerReference>, judgement: Judgement) {
         match timeout(REQUEST_TIMEOUT, self.apply(owner, &judgement)).await {
             Ok(Ok(())) => {
-                if self.failures > 0 {
-                    tracing::info!(op = "configurationState", failures = self.failures, "written again");
+                let failures = self.retry.succeeded();
+                if failures > 0 {
+                    tracing::info!(op = "configurationState", failures, "written again");
                 }
-                self.failures = 0;
                 self.restore_at = None;
                 self.said = Some(judgement);
             }
@@ -224,16 +211,13 @@ impl Keeper {
 
     /// Says what happened, once for each run of failures, and puts off the next try.
     fn set_back(&mut self, setback: Setback) {
-        self.failures = self.failures.saturating_add(1);
         let backoff = if setback.is_slow { SLOW } else { BACKOFF };
-        let delay = backoff.delay(self.failures, &mut self.jitter).max(setback.after);
-        self.not_before = Instant::now() + delay;
-        self.comeback = setback.comeback;
+        let is_news = self.retry.failed_by(backoff, &setback.error);
         if setback.meaning != NO_SUCH_KIND {
             self.errors.inc();
         }
-        let (error, object, meaning) = (setback.why, self.subject.name(), setback.meaning);
-        if self.failures == 1 {
+        let (error, object, meaning) = (setback.error.text, self.subject.name(), setback.meaning);
+        if is_news {
             tracing::warn!(op = "configurationState", object, error, "{meaning}");
         } else {
             tracing::debug!(op = "configurationState", object, error, "{meaning}");
@@ -256,11 +240,7 @@ impl Setback {
             Failure::Refused => (true, REFUSED),
             _ => (false, FAILED),
         };
-        let after = match error::classify(error) {
-            Failure::Transient { after } => after.unwrap_or_default(),
-            _ => Duration::ZERO,
-        };
-        Self { is_slow, after, comeback: Comeback::of(error), why: error::describe(error), meaning }
+        Self { is_slow, meaning, error: RetryableError::from(error) }
     }
 
     /// What is not found now was there a moment before.
@@ -272,7 +252,6 @@ impl Setback {
     }
 
     fn unanswered() -> Self {
-        let why = "no answer".to_owned();
-        Self { is_slow: false, after: Duration::ZERO, comeback: None, why, meaning: FAILED }
+        Self { is_slow: false, meaning: FAILED, error: RetryableError::new("no answer") }
     }
 }

@@ -12,10 +12,9 @@ use kube::{Api, Client};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-use crate::kubernetes::connectivity::{self, Comeback};
 use crate::kubernetes::error::{self, Failure};
+use crate::kubernetes::retry::{Retry, RetryableError};
 use crate::process::backoff::Backoff;
-use crate::process::random::Jitter;
 
 /// Delays between tries.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(800), cap: Duration::from_secs(60) };
@@ -59,35 +58,30 @@ impl Shared {
             return None;
         };
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        let mut jitter = Jitter::seeded();
-        let mut failures = 0_u32;
+        let mut retry = Retry::new(BACKOFF);
         loop {
-            let mut comeback = None;
-            let why = match timeout(TIMEOUT, api.get_metadata(name)).await {
+            let error = match timeout(TIMEOUT, api.get_metadata(name)).await {
                 Ok(Ok(PartialObjectMeta { metadata, .. })) => return reference(metadata),
                 Ok(Err(error)) => {
-                    let text = error::describe(&error);
-                    let meaning = error::classify(&error);
-                    if matches!(meaning, Failure::Forbidden | Failure::NotFound | Failure::Refused) {
+                    let kind = error::classify(&error);
+                    let error = RetryableError::from(&error);
+                    if matches!(kind, Failure::Forbidden | Failure::NotFound | Failure::Refused) {
                         tracing::warn!(
                             op = "ownPod",
                             pod = name,
-                            error = text,
+                            error = error.text,
                             "the own Pod cannot be read, so the own objects have no owner"
                         );
                         return None;
                     }
-                    comeback = Comeback::of(&error);
-                    text
+                    error
                 }
-                Err(_) => "no answer".to_owned(),
+                Err(_) => RetryableError::new("no answer"),
             };
-            failures = failures.saturating_add(1);
-            if failures == 1 {
-                tracing::warn!(op = "ownPod", pod = name, error = why, "trying again");
+            if retry.failed(&error) {
+                tracing::warn!(op = "ownPod", pod = name, error = error.text, "trying again");
             }
-            let delay = BACKOFF.delay(failures, &mut jitter);
-            connectivity::wait_out(delay, comeback, &mut jitter).await;
+            retry.wait().await;
         }
     }
 }

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fake_api::{FakeApi, Fault, FaultPlan, Match};
+use ferrolb_shell::kubernetes::connectivity::{self, SPREAD};
 use k8s_openapi::api::core::v1 as core;
+use kube::Api;
+use kube::api::ListParams;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::setup::{
     L10, NS, OWN, Running, SETTLED, address, assert_right, cluster, ingress, seconds, status_writes,
 };
-use crate::support::service;
+use crate::support::{account, service};
 
 #[tokio::test(start_paused = true)]
 async fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
@@ -114,6 +117,21 @@ async fn a_stale_list_takes_no_address_away() {
         assert_eq!(addresses, ["", held.as_str()], "{name} had its address written once and kept it");
     }
     assert_right(&api, "after a stale list");
+}
+
+#[tokio::test(start_paused = true)]
+async fn e7_the_secret_comes_as_soon_as_the_server_answers_again() {
+    let api = cluster(0);
+    api.set_gone(true);
+    let client = connectivity::observed(api.client(&account("controller")));
+    let _running = Running::run(client.clone());
+    // Until every delay is as long as it gets.
+    seconds(900).await;
+    api.set_gone(false);
+    let services = Api::<core::Service>::all(client);
+    services.list(&ListParams::default()).await.expect("the server answers one of us");
+    sleep(SPREAD + Duration::from_millis(100)).await;
+    assert_eq!(api.list::<core::Secret>(OWN).expect("they decode").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
