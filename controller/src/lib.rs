@@ -9,20 +9,12 @@ pub mod kube;
 pub mod metrics;
 pub mod notices;
 
-use std::io::Write as _;
-use std::process::ExitCode;
-
 use ::kube::Client;
-use anyhow::Context as _;
-use ferrolb_shell::admin::http::{self, Endpoints, HttpSettings};
-use ferrolb_shell::kubernetes::client;
+use ferrolb_shell::admin::http::{Endpoints, HttpSettings};
 use ferrolb_shell::kubernetes::leader_election::{self, Candidacy};
-use ferrolb_shell::process::logs::LogLevel;
-use ferrolb_shell::process::{flags, logs, shutdown};
-use ferrolb_shell::{Readiness, Shutdown};
-use prometheus::Registry;
+use ferrolb_shell::start::{Program, Surroundings};
+use ferrolb_shell::{CommonArgs, Readiness, Shutdown};
 use tokio::sync::mpsc;
-use tracing::level_filters::LevelFilter;
 
 use crate::args::{Args, Settings};
 use crate::event_loop::Inputs;
@@ -32,60 +24,47 @@ use crate::metrics::Metrics;
 /// Inputs and effects that may wait for their taker, which is waited for.
 const QUEUE: usize = 256;
 
-/// Runs the controller as its command line says, until SIGTERM or SIGINT. The
-/// exit code is 1 where it cannot start.
-#[must_use]
-pub fn run(args: &Args) -> ExitCode {
-    match start(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The log has it, unless it was not started or is set to say nothing.
-            if LevelFilter::current() == LevelFilter::OFF {
-                let _ = writeln!(std::io::stderr(), "controller: {error:#}");
-            }
-            ExitCode::FAILURE
+/// What the command line says, checked.
+#[derive(Debug)]
+pub struct Prepared {
+    settings: Settings,
+    /// `None` for the only controller.
+    candidacy: Option<Candidacy>,
+    http: HttpSettings,
+}
+
+impl Program for Args {
+    type Prepared = Prepared;
+
+    fn common(&self) -> &CommonArgs {
+        &self.common
+    }
+
+    fn without_effect(&self) -> Vec<&'static str> {
+        self.without_effect()
+    }
+
+    fn prepare(&self) -> anyhow::Result<Prepared> {
+        let settings = self.settings()?;
+        // M2: the kubelet asks for both ports from outside of the Pod.
+        let http = self.common.http(None, None)?;
+        Ok(Prepared { candidacy: self.candidacy(&settings), settings, http })
+    }
+
+    fn http(prepared: &Prepared) -> &HttpSettings {
+        &prepared.http
+    }
+
+    async fn serve(prepared: Prepared, surroundings: Surroundings) -> anyhow::Result<()> {
+        let Prepared { settings, candidacy, .. } = prepared;
+        let Surroundings { client, endpoints, shutdown } = surroundings;
+        tracing::info!(op = "startup", namespace = settings.namespace, "controller");
+        match candidacy {
+            Some(candidacy) => run_elected(client, settings, candidacy, endpoints, shutdown).await,
+            None => run_with(client, settings, endpoints, shutdown).await,
         }
+        Ok(())
     }
-}
-
-fn start(args: &Args) -> anyhow::Result<()> {
-    let level: LogLevel = args.common.log_level.parse()?;
-    let settings = args.settings()?;
-    // M2: the kubelet asks for both ports from outside of the Pod.
-    let http = args.common.http(None, None)?;
-    let _logs = logs::start(level)?;
-    let ended = start_logged(args, settings, http);
-    if let Err(error) = &ended {
-        // Before the log ends, which takes its last lines with it.
-        tracing::error!(op = "exit", error = format!("{error:#}"), "controller cannot go on");
-    }
-    ended
-}
-
-fn start_logged(args: &Args, settings: Settings, http: HttpSettings) -> anyhow::Result<()> {
-    let version = env!("CARGO_PKG_VERSION");
-    tracing::info!(op = "startup", version, namespace = settings.namespace, "controller starting");
-    flags::log_without_effect(&args.without_effect());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(serve(args, settings, http))
-}
-
-async fn serve(args: &Args, settings: Settings, http: HttpSettings) -> anyhow::Result<()> {
-    let shutdown = shutdown::on_signal().context("cannot handle signals")?;
-    let endpoints = Endpoints { registry: Registry::new(), readiness: Readiness::default() };
-    endpoints.registry.register(Box::new(ferrolb_shell::admin::metrics::Process::default()))?;
-    let client = client::connect(args.common.kubeconfig.as_deref()).await?;
-    http::start(&http, &client, &endpoints, &shutdown).await?;
-    match args.candidacy(&settings) {
-        Some(candidacy) => run_elected(client, settings, candidacy, endpoints, shutdown).await,
-        None => run_with(client, settings, endpoints, shutdown).await,
-    }
-    tracing::info!(op = "shutdown", "controller ended");
-    Ok(())
 }
 
 /// Runs the only controller against the API server behind `client` until `shutdown`.

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+use controller::args::Args;
+use ferrolb_shell::process::flags;
+use ferrolb_shell::start;
+
 fn main() -> ExitCode {
-    controller::run(&ferrolb_shell::process::flags::parse())
+    start::run(&flags::parse::<Args>())
 }

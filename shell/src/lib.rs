@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod kubernetes;
 pub mod process;
+pub mod start;
 
 pub use admin::readiness::{Gate, Readiness};
 pub use kubernetes::own_pod::OwnPod;

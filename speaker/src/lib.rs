@@ -22,23 +22,20 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ::prometheus::Registry;
 use anyhow::{Context as _, anyhow, bail};
-use ferrolb_shell::admin::http::{self, Endpoints};
+use ferrolb_shell::admin::http::HttpSettings;
 use ferrolb_shell::admin::metrics::ClientMetrics;
-use ferrolb_shell::kubernetes::client;
-use ferrolb_shell::process::{flags, logs, random, shutdown};
-use ferrolb_shell::{Readiness, Shutdown};
+use ferrolb_shell::process::random;
+use ferrolb_shell::start::{Program, Surroundings};
+use ferrolb_shell::{CommonArgs, Shutdown};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::args::{Args, Settings};
 use crate::event_loop::{Channels, Sockets, Summary};
 use crate::exclude::ExcludeList;
-use crate::sys::privileges;
+use crate::sys::privileges::{self, Dropped};
 
-/// Threads for watches, HTTP and log lines; the event loop has one of its own.
-const WORKERS: usize = 2;
 /// Inputs from Kubernetes that may wait: more only means that a watch waits.
 const KUBERNETES_INPUTS: usize = 256;
 /// Lists of interfaces that may wait; each replaces the one before.
@@ -51,54 +48,54 @@ const LAST_RESORT: Duration = Duration::from_secs(12);
 /// How long the Events of a shutdown may take to be written.
 const LAST_WRITES: Duration = Duration::from_secs(2);
 
-/// Runs the speaker until SIGTERM or SIGINT.
-///
-/// Everything that needs a privilege comes first, on one thread: the mounted
-/// secret, the list of excluded interfaces and the sockets. Then the privileges
-/// go, and only then the first other thread starts, the log's.
-///
-/// # Errors
-/// If it cannot start as it was told to, or its event loop fails; the process
-/// exits with 1 then. Once the log runs, its last line says why.
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let level = args.common.log_level.parse()?;
-    let settings = args.settings()?;
-    let exclude = ExcludeList::load(Path::new(exclude::PATH))?;
-    let sockets = Sockets::open(settings.gossip.as_ref().map(|gossip| gossip.address))?;
-    let core = core_settings(&settings)?;
-    let dropped = privileges::drop_all().context("cannot give up privileges")?;
-
-    let _logs = logs::start(level)?;
-    let ended = run_logged(args, settings, core, sockets, exclude, &dropped);
-    if let Err(error) = &ended {
-        // Before the log ends, which takes its last lines with it.
-        tracing::error!(op = "exit", error = format!("{error:#}"), "speaker cannot go on");
-    }
-    ended
-}
-
-fn run_logged(
-    args: &Args,
+/// What the speaker opened before it gave up its privileges.
+#[derive(Debug)]
+pub struct Prepared {
     settings: Settings,
     core: speaker_core::Settings,
     sockets: Sockets,
     exclude: ExcludeList,
-    dropped: &impl std::fmt::Display,
-) -> anyhow::Result<()> {
-    flags::log_without_effect(&args.without_effect());
-    tracing::info!(op = "startup", version = env!("CARGO_PKG_VERSION"), node = %settings.node, "speaker");
-    tracing::info!(op = "startup", left = %dropped, "privileges dropped");
-    match &settings.gossip {
-        None => tracing::info!(op = "startup", "membership is off: every Node is a candidate"),
-        Some(gossip) if gossip.secret.is_none() => {
-            tracing::warn!(op = "startup", "gossip has no secret: anybody on the network can forge it");
-        }
-        Some(gossip) => tracing::info!(op = "startup", address = %gossip.address, "gossip is encrypted"),
+    dropped: Dropped,
+}
+
+impl Program for Args {
+    type Prepared = Prepared;
+
+    fn common(&self) -> &CommonArgs {
+        &self.common
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
-    let result = runtime.block_on(serve(settings, core, sockets, exclude));
-    runtime.shutdown_timeout(Duration::ZERO);
-    result
+
+    fn without_effect(&self) -> Vec<&'static str> {
+        self.without_effect()
+    }
+
+    /// Reads the mounted secret and the list of excluded interfaces, opens the
+    /// sockets, and then lets the privileges go.
+    fn prepare(&self) -> anyhow::Result<Prepared> {
+        let settings = self.settings()?;
+        let exclude = ExcludeList::load(Path::new(exclude::PATH))?;
+        let sockets = Sockets::open(settings.gossip.as_ref().map(|gossip| gossip.address))?;
+        let core = core_settings(&settings)?;
+        let dropped = privileges::drop_all().context("cannot give up privileges")?;
+        Ok(Prepared { settings, core, sockets, exclude, dropped })
+    }
+
+    fn http(prepared: &Prepared) -> &HttpSettings {
+        &prepared.settings.http
+    }
+
+    async fn serve(prepared: Prepared, surroundings: Surroundings) -> anyhow::Result<()> {
+        let settings = &prepared.settings;
+        tracing::info!(op = "startup", node = %settings.node, left = %prepared.dropped, "privileges dropped");
+        match &settings.gossip {
+            None => tracing::info!(op = "startup", "membership is off: every Node is a candidate"),
+            Some(gossip) if gossip.secret.is_none() => {
+                tracing::warn!(op = "startup", "gossip has no secret: anybody on the network can forge it");
+            }
+            Some(gossip) => tracing::info!(op = "startup", address = %gossip.address, "gossip is encrypted"),
+        }
+        serve(prepared, surroundings).await
+    }
 }
 
 /// What the core is told at its start.
@@ -118,17 +115,9 @@ fn core_settings(settings: &Settings) -> anyhow::Result<speaker_core::Settings> 
 }
 
 /// Starts everything and waits until the event loop has ended.
-async fn serve(
-    settings: Settings,
-    core: speaker_core::Settings,
-    sockets: Sockets,
-    exclude: ExcludeList,
-) -> anyhow::Result<()> {
-    let shutdown = shutdown::on_signal()?;
-    let client = client::connect(settings.kubeconfig.as_deref()).await?;
-    let endpoints = Endpoints { registry: Registry::new(), readiness: Readiness::default() };
-    http::start(&settings.http, &client, &endpoints, &shutdown).await?;
-
+async fn serve(prepared: Prepared, surroundings: Surroundings) -> anyhow::Result<()> {
+    let Prepared { settings, core, sockets, exclude, .. } = prepared;
+    let Surroundings { client, endpoints, shutdown } = surroundings;
     let (kubernetes_sender, kubernetes) = mpsc::channel(KUBERNETES_INPUTS);
     let (interfaces_sender, interfaces) = mpsc::channel(INTERFACE_INPUTS);
     let (reports, reports_receiver) = mpsc::channel(REPORTS);

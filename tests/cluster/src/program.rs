@@ -3,10 +3,10 @@
 //! Cargo builds no other package's binaries for a test, and need not: `main` of each is one call of its library.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use ferrolb_shell::process::flags;
+use ferrolb_shell::start;
 
 /// One of the two programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,14 +32,8 @@ impl Program {
     /// Does what its `main` does.
     fn run(self, arguments: Vec<OsString>) -> ExitCode {
         match self {
-            Self::Controller => controller::run(&parse(arguments)),
-            Self::Speaker => match speaker::run(&parse(arguments)) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    let _ = writeln!(std::io::stderr(), "speaker: {error:#}");
-                    ExitCode::FAILURE
-                }
-            },
+            Self::Controller => start::run(&parse::<controller::args::Args>(arguments)),
+            Self::Speaker => start::run(&parse::<speaker::args::Args>(arguments)),
         }
     }
 }
