@@ -1,7 +1,8 @@
 //! The rules of the tree that a compiler does not check (ARCHITECTURE.md, "Rules").
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use regex::Regex;
+
+use crate::tree::{is_test, pages, read, root, rust_files, shown, without_unit_tests};
 
 /// Longest source file in lines, unit tests apart: past it a file has two purposes.
 const MAX_FILE_LINES: usize = 500;
@@ -138,9 +139,16 @@ fn only_kube_rs_names_the_client() {
     assert!(problems.is_empty(), "kube.rs is the one door to Kubernetes: {problems:?}");
 }
 
-/// The lines of `text` before its first inline test module.
-fn without_unit_tests(text: &str) -> &str {
-    text.find("#[cfg(test)]\nmod tests {").map_or(text, |at| &text[..at])
+#[test]
+fn things_and_strangers_are_it_and_they() {
+    let person = Regex::new(r"(?i)\bs?h[e]\b|\bh(?:is|im|er|imself|erself)\b").expect("it is a pattern");
+    let mut problems = Vec::new();
+    for file in rust_files().into_iter().chain(pages()) {
+        for (index, line) in read(&file).lines().enumerate().filter(|(_, line)| person.is_match(line)) {
+            problems.push(format!("{}:{}: {line}", shown(&file), index + 1));
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
 /// Line, length and name of every function whose braces start at the line's indent.
@@ -171,50 +179,4 @@ fn functions(text: &str) -> Vec<(usize, usize, String)> {
         found.push((start + 1, end + 1, name.split(['(', '<']).next().unwrap_or_default().to_owned()));
     }
     found
-}
-
-fn rust_files() -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for top in ["api", "benches", "controller", "speaker", "netsim", "shell", "tests", "fuzz"] {
-        collect(&root().join(top), &mut files);
-    }
-    files.sort();
-    assert!(files.len() > 30, "found only {} source files: is the tree where this test looks?", files.len());
-    files
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            if path.file_name().is_none_or(|name| name != "target") {
-                collect(&path, files);
-            }
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-}
-
-fn is_test(file: &Path) -> bool {
-    let shown = shown(file);
-    shown.starts_with("tests/")
-        && !shown.starts_with("tests/fake-api/src/")
-        && !shown.starts_with("tests/kube-apiserver/src/")
-        && !shown.starts_with("tests/src/")
-        || shown.ends_with("tests.rs")
-        || shown.contains("/tests/")
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace").to_owned()
-}
-
-fn shown(file: &Path) -> String {
-    file.strip_prefix(root()).unwrap_or(file).display().to_string()
-}
-
-fn read(file: &Path) -> String {
-    fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }

@@ -45,7 +45,7 @@ async fn the_talos_overlay_applies_to_an_empty_server() {
         assert_eq!(seen, [("list", "services", 200), ("list", "secrets", 403)]);
     }
     let refused = api.kubectl_as(&Identity::user("jane"), &["get", "nodes"], "");
-    assert!(refused.expect_err("she may do nothing").contains("Forbidden"));
+    assert!(refused.expect_err("the token may do nothing").contains("Forbidden"));
 }
 
 #[tokio::test]

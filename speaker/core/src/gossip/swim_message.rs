@@ -11,7 +11,7 @@ use crate::gossip::envelope::GossipRejection;
 pub(crate) struct Glimpse {
     /// Who speaks.
     pub(crate) source: Identity,
-    /// Whom it is for, as the sender knows him.
+    /// Which member it is for, as the sender knows it.
     pub(crate) destination: Identity,
     /// Whether it is the answer to an announce: the sender's whole list.
     pub(crate) is_feed: bool,

@@ -272,7 +272,7 @@ fn run_until(speaker: &mut Speaker, end: Time) {
 }
 
 #[test]
-fn w7_f17_a_conflict_is_told_and_answered_within_bounds() {
+fn w7_x17_a_conflict_is_told_and_answered_within_bounds() {
     let mut speaker = single(&[web()]);
     run_until(&mut speaker, at(60_000));
     let thief = MacAddr([2, 0, 0, 0, 0, 0x66]);

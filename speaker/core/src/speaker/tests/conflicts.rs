@@ -50,7 +50,7 @@ fn nodes(excluded: Option<usize>) -> Input<'static> {
 }
 
 #[test]
-fn w7_f17_w48_a_move_that_one_node_hears_of_before_the_other_is_no_conflict() {
+fn w7_x17_w48_a_move_that_one_node_hears_of_before_the_other_is_no_conflict() {
     let mut all = services(20);
     all.push(service("six", &["fd00::1".parse().expect("legal")]));
     let mut lan = Lan::new(2, &all);
@@ -74,7 +74,7 @@ fn w7_f17_w48_a_move_that_one_node_hears_of_before_the_other_is_no_conflict() {
 }
 
 #[test]
-fn w7_f17_a_claim_that_stands_is_told_within_200_ms_and_once_a_second() {
+fn w7_x17_a_claim_that_stands_is_told_within_200_ms_and_once_a_second() {
     let mut speaker = Speaker::new(without_membership(0));
     tell(&mut speaker, at(0), 0, 1, &services(1));
     assert_eq!(told(&mut speaker, &[60_000], 62_000), [60_200], "said once");
@@ -84,7 +84,7 @@ fn w7_f17_a_claim_that_stands_is_told_within_200_ms_and_once_a_second() {
 }
 
 #[test]
-fn w7_f17_a_thief_who_answers_a_new_owner_is_told_of_soon() {
+fn w7_x17_a_thief_who_answers_a_new_owner_is_told_of_soon() {
     let mut speaker = Speaker::new(without_membership(0));
     tell(&mut speaker, at(0), 0, 1, &services(1));
     // It answers the first request, as the last owner might; and the second.

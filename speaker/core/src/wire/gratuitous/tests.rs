@@ -172,7 +172,7 @@ fn directed_requests_go_to_recent_askers_on_their_interface_after_the_gratuitous
     );
     assert_eq!(targets(ETH1), [("gratuitous request", all), ("directed request", asker(2, ETH1).mac)]);
     let target = parse(&sent[1].bytes).expect("ours").target_ip;
-    assert_eq!(target, asker(1, ETH0).ip, "the asker is asked for himself, so that he must listen");
+    assert_eq!(target, asker(1, ETH0).ip, "the asker is asked for its own address, so that it must listen");
     let again = rig.run_until(at(60_000));
     let again: Vec<u64> = again
         .iter()
