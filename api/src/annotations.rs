@@ -24,24 +24,34 @@ pub struct Annotations {
     pub allow_shared_ip: Option<String>,
     /// [`IP_ALLOCATED_FROM_POOL`].
     pub allocated_from_pool: Option<String>,
-    /// The full keys with the deprecated prefix, in order.
+    /// The same under its deprecated key, as an older MetalLB has written it.
+    pub deprecated_allocated_from_pool: Option<String>,
+    /// The full keys with the deprecated prefix that users write, in order.
     pub deprecated: Vec<String>,
+}
+
+impl Annotations {
+    /// The pool that the addresses were taken from, by whichever key says it.
+    #[must_use]
+    pub fn origin(&self) -> Option<&str> {
+        self.allocated_from_pool.as_deref().or(self.deprecated_allocated_from_pool.as_deref())
+    }
 }
 
 impl From<&BTreeMap<String, String>> for Annotations {
     fn from(annotations: &BTreeMap<String, String>) -> Self {
-        let read = |key: &str| {
-            let old = key.rsplit('/').next().map(|name| format!("{DEPRECATED_PREFIX}{name}"));
-            annotations.get(key).or_else(|| annotations.get(&old?)).cloned()
-        };
+        let old = |key: &str| key.rsplit('/').next().map(|name| format!("{DEPRECATED_PREFIX}{name}"));
+        let read = |key: &str| annotations.get(key).or_else(|| annotations.get(&old(key)?)).cloned();
+        let old_origin = old(IP_ALLOCATED_FROM_POOL);
         Self {
             address_pool: read(ADDRESS_POOL),
             load_balancer_ips: read(LOAD_BALANCER_IPS),
             allow_shared_ip: read(ALLOW_SHARED_IP),
             allocated_from_pool: annotations.get(IP_ALLOCATED_FROM_POOL).cloned(),
+            deprecated_allocated_from_pool: old_origin.as_ref().and_then(|key| annotations.get(key)).cloned(),
             deprecated: annotations
                 .keys()
-                .filter(|key| key.starts_with(DEPRECATED_PREFIX))
+                .filter(|key| key.starts_with(DEPRECATED_PREFIX) && Some(*key) != old_origin.as_ref())
                 .cloned()
                 .collect(),
         }
@@ -51,6 +61,26 @@ impl From<&BTreeMap<String, String>> for Annotations {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn c72_what_an_old_metallb_has_written_is_read_and_blamed_on_nobody() {
+        for (pairs, origin) in [
+            (vec![], None),
+            (vec![("metallb.universe.tf/ip-allocated-from-pool", "old")], Some("old")),
+            (vec![("metallb.io/ip-allocated-from-pool", "new")], Some("new")),
+            (
+                vec![
+                    ("metallb.universe.tf/ip-allocated-from-pool", "old"),
+                    ("metallb.io/ip-allocated-from-pool", "new"),
+                ],
+                Some("new"),
+            ),
+        ] {
+            let pairs = pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let read = Annotations::from(&pairs.collect::<BTreeMap<_, _>>());
+            assert_eq!((read.origin(), read.deprecated.len()), (origin, 0));
+        }
+    }
 
     #[test]
     fn c73_new_key_wins_even_when_empty() {

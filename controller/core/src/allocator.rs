@@ -113,6 +113,21 @@ impl Allocator {
         })
     }
 
+    /// What keeps `service` from sharing an address of `range` with another one
+    /// that has its sharing key.
+    pub(crate) fn sharing_conflict(
+        &self,
+        range: &AddressRange,
+        service: &ServiceKey,
+        sharing: &SharingSpec,
+    ) -> Option<Conflict> {
+        let own = sharing.group.as_ref()?;
+        let same_key = self.groups.range(own.first_of_key()..).take_while(|(group, _)| group.has_key_of(own));
+        same_key
+            .filter_map(|(_, index)| index.first_in(range))
+            .find_map(|address| self.grant_conflict(address, service, sharing))
+    }
+
     /// What keeps `service` from keeping `address`, which its status carries or
     /// which it holds already.
     pub(crate) fn retain_conflict(

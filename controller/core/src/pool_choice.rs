@@ -1,14 +1,16 @@
 //! Which addresses a Service without any is given, and from which pool (C30 to C44).
 
+use std::fmt;
 use std::net::IpAddr;
 
+use ferrolb_api::annotations::LOAD_BALANCER_IPS;
 use ferrolb_api::config::{Pool, Unavailable};
 use ferrolb_api::service::FamilyPolicy;
 use ferrolb_api::{IpFamilies, IpFamily, Service};
 
 use crate::allocator::{Allocator, Assignment};
 use crate::exhaustion::{PoolFailure, PoolFailures};
-use crate::pools::{AvailableRanges, Pools};
+use crate::pools::{AvailableRanges, Pools, TwoPools};
 use crate::sharing::{Conflict, SharingSpec};
 
 /// Why a Service cannot be given an address (F24).
@@ -27,7 +29,7 @@ pub(crate) enum AllocationError {
     #[error("pool {0:?} is not for this Service: its serviceAllocation says otherwise")]
     NotAdmitted(String),
     /// C32
-    #[error("the Service is {service}, the addresses it asks for are {requested}")]
+    #[error("the Service is {service}, the addresses it asks for are {requested}; {}", remedy(*.service))]
     Families {
         /// What it asks for.
         requested: IpFamilies,
@@ -37,6 +39,9 @@ pub(crate) enum AllocationError {
     /// C21
     #[error("no pool holds {}, which it asks for", list(.0))]
     NotInPool(Vec<IpAddr>),
+    /// C21
+    #[error("{0}")]
+    TwoPools(TwoPools),
     /// C32
     #[error("it asks for pool {requested:?} and for an address of pool {owner:?}")]
     OtherPool {
@@ -52,7 +57,7 @@ pub(crate) enum AllocationError {
     #[error("{0}, and it asks for it")]
     Unavailable(Unavailable),
     /// C34, C41, C42
-    #[error("pool {pool:?}, which it asks for, has no free {families} address: {why}")]
+    #[error("pool {pool:?}, which it asks for, has no free {families} address: {why}{}", Also(.sharing))]
     Exhausted {
         /// The pool it asks for.
         pool: String,
@@ -60,15 +65,38 @@ pub(crate) enum AllocationError {
         families: IpFamilies,
         /// Why.
         why: PoolFailure,
+        /// Why it does not share one with another Service that has its key.
+        sharing: Option<Box<Conflict>>,
     },
     /// C35
-    #[error("no pool has a free {families} address for it: {failures}")]
+    #[error("no pool has a free {families} address for it: {failures}{}", Also(.sharing))]
     NothingFree {
         /// What is missing.
         families: IpFamilies,
         /// The pools, and why each has none.
         failures: PoolFailures,
+        /// Why it does not share one with another Service that has its key.
+        sharing: Option<Box<Conflict>>,
     },
+}
+
+/// What to do if what is asked for is not of the families of the `service`.
+fn remedy(service: IpFamilies) -> String {
+    match service {
+        IpFamilies::Single(family) => format!("ask for one {family} address"),
+        IpFamilies::Dual => {
+            format!("ask for one IPv4 and one IPv6 address by the annotation {LOAD_BALANCER_IPS}")
+        }
+    }
+}
+
+/// A last part of a text, if there is one.
+struct Also<'a>(&'a Option<Box<Conflict>>);
+
+impl fmt::Display for Also<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |conflict| write!(f, "; {conflict}"))
+    }
 }
 
 /// `a, b`.
@@ -104,7 +132,8 @@ pub(crate) fn choose(
         };
         return found.ok_or_else(|| {
             let why = PoolFailure::of(&pools.available(pool, service), families, true, pools, allocator);
-            AllocationError::Exhausted { pool: name.to_owned(), families, why }
+            let sharing = sharing_conflict(service, &available, families, sharing, allocator);
+            AllocationError::Exhausted { pool: name.to_owned(), families, why, sharing }
         });
     }
     if pools.config.pools.is_empty() && pools.rejected.is_empty() {
@@ -114,8 +143,26 @@ pub(crate) fn choose(
     let preferences = family_preferences(families, service.family_policy, primary);
     automatic(service, &preferences, sharing, pools, allocator)?.ok_or_else(|| {
         let failures = PoolFailures::all(service, families, pools, allocator);
-        AllocationError::NothingFree { families, failures }
+        let for_all = pools.config.pools.values().filter(|pool| pool.auto_assign && pool.admits(service));
+        let by_pool: Vec<_> = for_all.map(|pool| pools.available(pool, service)).collect();
+        let sharing = sharing_conflict(service, &by_pool, families, sharing, allocator);
+        AllocationError::NothingFree { families, failures, sharing }
     })
+}
+
+/// What keeps `service` from sharing an address with another one that has its key.
+fn sharing_conflict(
+    service: &Service,
+    by_pool: &[AvailableRanges<'_>],
+    families: IpFamilies,
+    sharing: &SharingSpec,
+    allocator: &Allocator,
+) -> Option<Box<Conflict>> {
+    let ranges = by_pool.iter().flat_map(|available| available.reserved.iter().chain(available.open));
+    ranges
+        .filter(|range| families.contains(range.family()))
+        .find_map(|range| allocator.sharing_conflict(range, &service.key, sharing))
+        .map(Box::new)
 }
 
 /// The pool `name`, if it exists and admits `service` (C34, C36).
@@ -144,7 +191,10 @@ fn explicit(
     let unavailable = pools.unavailable(addresses, service);
     let owner = pools.config.pool_of(addresses).ok_or_else(|| match unavailable.clone() {
         Some(unavailable) => AllocationError::Unavailable(unavailable),
-        None => AllocationError::NotInPool(addresses.to_vec()),
+        None => match pools.two_pools_of(addresses) {
+            Some(two) => AllocationError::TwoPools(two),
+            None => AllocationError::NotInPool(addresses.to_vec()),
+        },
     })?;
     if !owner.admits(service) {
         return Err(AllocationError::NotAdmitted(owner.name.clone()));

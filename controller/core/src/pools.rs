@@ -1,6 +1,7 @@
 //! The pools as they stand, and what each of them has for a Service.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 use ferrolb_api::config::{Pool, Unavailable};
@@ -59,12 +60,35 @@ impl Pools {
         AvailableRanges { pool, reserved, open: &self.capacity(&pool.name).unreserved }
     }
 
+    /// The pools that hold a pair of `addresses`, if they are not one and the same.
+    pub(crate) fn two_pools_of(&self, addresses: &[IpAddr]) -> Option<TwoPools> {
+        let &[first, second] = addresses else { return None };
+        let pool = |address| self.config.pool_of(&[address]).map(|pool| (address, pool.name.clone()));
+        let pair = [pool(first)?, pool(second)?];
+        (pair[0].1 != pair[1].1).then_some(TwoPools(pair))
+    }
+
     /// Why the pool that has one of `addresses` does not let `service` have it.
     pub(crate) fn unavailable(&self, addresses: &[IpAddr], service: &Service) -> Option<Unavailable> {
         addresses.iter().find_map(|address| {
             let owner = self.config.pools.values().find(|pool| pool.contains(*address))?;
             owner.unavailable(*address, service)
         })
+    }
+}
+
+/// Two addresses that no pool holds together, each with the pool that holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TwoPools([(IpAddr, String); 2]);
+
+impl fmt::Display for TwoPools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [(first, its_pool), (second, other_pool)] = &self.0;
+        write!(
+            f,
+            "{first} is of pool {its_pool:?} and {second} of pool {other_pool:?}, but both addresses of a \
+             Service come from one pool: give one pool ranges of both families"
+        )
     }
 }
 

@@ -170,7 +170,7 @@ impl<'a> Reconciliation<'a> {
         }
         let reverted =
             addresses.iter().any(|address| self.context.conflict(*address, self.allocator).is_some());
-        let origin = self.context.service.annotations.allocated_from_pool.as_deref();
+        let origin = self.context.service.annotations.origin();
         if let (false, Ok(pool)) = (reverted, self.context.owner(&addresses, origin)) {
             self.record(Assignment { addresses, pool });
         }

@@ -36,6 +36,14 @@ pub(crate) enum RequestError {
         "addresses are asked for by both spec.loadBalancerIP and the annotation {LOAD_BALANCER_IPS}; use one"
     )]
     Both,
+    /// C31: a comma too many.
+    #[error("{text:?}: entry {position} is an empty entry; remove the comma that is too many")]
+    EmptyEntry {
+        /// What was written.
+        text: String,
+        /// Which entry, the first of all being 1.
+        position: usize,
+    },
     /// C31: an item is no address.
     #[error("{text:?} is not an IP address")]
     NotAnAddress {
@@ -53,6 +61,9 @@ pub(crate) enum RequestError {
 }
 
 fn parse_list(list: &str) -> Result<Vec<IpAddr>, RequestError> {
+    if let Some(index) = list.split(',').position(|item| item.trim().is_empty()) {
+        return Err(RequestError::EmptyEntry { text: list.to_owned(), position: index + 1 });
+    }
     let mut addresses = list.split(',').map(|item| parse(item.trim())).collect::<Result<Vec<_>, _>>()?;
     if IpFamilies::of(&addresses).is_none() {
         return Err(RequestError::Families { text: list.to_owned() });

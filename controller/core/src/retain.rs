@@ -97,7 +97,7 @@ impl<'a> RetainContext<'a> {
             || held
                 .zip(shown.as_ref())
                 .is_some_and(|(held, shown)| shown.iter().all(|address| held.addresses.contains(address)));
-        let in_status = shown.map(|shown| (shown, self.service.annotations.allocated_from_pool.as_deref()));
+        let in_status = shown.map(|shown| (shown, self.service.annotations.origin()));
         let candidates = if is_stale { [in_memory, in_status] } else { [in_status, in_memory] };
         let mut errors = Vec::new();
         for (addresses, origin) in candidates.into_iter().flatten() {

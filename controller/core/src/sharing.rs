@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ferrolb_api::address::{from_number, number};
+use ferrolb_api::annotations::ALLOW_SHARED_IP;
 use ferrolb_api::service::{Port, TrafficPolicy};
 use ferrolb_api::{AddressRange, IpFamily, Service, ServiceKey};
 use rangemap::RangeInclusiveSet;
@@ -25,6 +26,18 @@ pub(crate) struct SharingGroup {
     key: String,
     /// The backend key: where traffic must arrive (C52).
     backend: String,
+}
+
+impl SharingGroup {
+    /// The first of the groups that have its key.
+    pub(crate) fn first_of_key(&self) -> Self {
+        Self { key: self.key.clone(), backend: String::new() }
+    }
+
+    /// Whether the two differ in their backends at most.
+    pub(crate) fn has_key_of(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
 }
 
 impl SharingSpec {
@@ -52,14 +65,14 @@ fn backend_key(service: &Service) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Conflict {
     /// C50: another Service has it, and the two do not share.
-    #[error(
-        "{address} is used by {other}, and the two do not share it (same allow-shared-ip key, same backends)"
-    )]
+    #[error("{address} is used by {other}, and the two do not share it: {why}")]
     Occupied {
         /// The address.
         address: IpAddr,
         /// Who has it.
         other: ServiceKey,
+        /// What is between them.
+        why: Box<SharingMismatch>,
     },
     /// C50: the two would share, but for a port.
     #[error("{address} is shared by {other}, which uses port {}", Shown(.port))]
@@ -79,6 +92,66 @@ pub(crate) enum Conflict {
         /// Who is about to lose it.
         other: ServiceKey,
     },
+}
+
+/// Why two Services do not share an address, whatever their ports are (C50 to C52).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SharingMismatch {
+    /// C51
+    #[error("it has no annotation {ALLOW_SHARED_IP}")]
+    NoKey,
+    /// C51
+    #[error("the other has no annotation {ALLOW_SHARED_IP}")]
+    OtherHasNoKey,
+    /// C51
+    #[error("{ALLOW_SHARED_IP} is {own:?} here and {other:?} there")]
+    Keys {
+        /// The key of the Service that wants the address.
+        own: String,
+        /// That of the one that has it.
+        other: String,
+    },
+    /// C52
+    #[error(
+        "{ALLOW_SHARED_IP} is the same, but externalTrafficPolicy is {} here and {} there; \
+         it must be Cluster for both, or Local for both with one selector",
+        Backend(.own), Backend(.other)
+    )]
+    Backends {
+        /// The backend key of the Service that wants the address.
+        own: String,
+        /// That of the one that has it.
+        other: String,
+    },
+}
+
+impl SharingMismatch {
+    /// What keeps Services of `own` and `other` apart; `None` if nothing does.
+    fn between(own: Option<&SharingGroup>, other: Option<&SharingGroup>) -> Option<Self> {
+        match (own, other) {
+            (None, _) => Some(Self::NoKey),
+            (_, None) => Some(Self::OtherHasNoKey),
+            (Some(own), Some(other)) if own.key != other.key => {
+                Some(Self::Keys { own: own.key.clone(), other: other.key.clone() })
+            }
+            (Some(own), Some(other)) if own.backend != other.backend => {
+                Some(Self::Backends { own: own.backend.clone(), other: other.backend.clone() })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A backend key in words.
+struct Backend<'a>(&'a str);
+
+impl fmt::Display for Backend<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => f.write_str("Cluster"),
+            selector => write!(f, "Local with the selector {selector}"),
+        }
+    }
 }
 
 struct Shown<'a>(&'a Port);
@@ -124,8 +197,8 @@ impl Users {
         sharing: &SharingSpec,
     ) -> Option<Conflict> {
         let other = self.services.iter().find(|user| *user != service)?;
-        if sharing.group.is_none() || sharing.group != self.group {
-            return Some(Conflict::Occupied { address, other: other.clone() });
+        if let Some(why) = SharingMismatch::between(sharing.group.as_ref(), self.group.as_ref()) {
+            return Some(Conflict::Occupied { address, other: other.clone(), why: why.into() });
         }
         sharing.ports.iter().find_map(|port| {
             let other = self.ports.get(port).filter(|user| *user != service)?;
@@ -175,6 +248,11 @@ impl SharingIndex {
     /// Whether it holds nothing and can go.
     pub(crate) fn is_empty(&self) -> bool {
         self.addresses.is_empty()
+    }
+
+    /// The lowest address in `range`.
+    pub(crate) fn first_in(&self, range: &AddressRange) -> Option<IpAddr> {
+        self.addresses.range(range.first()..=range.last()).next().copied()
     }
 
     /// A Service of the group uses `address` with `ports`.

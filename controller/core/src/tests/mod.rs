@@ -11,5 +11,6 @@ mod pools;
 mod requests;
 mod reservations;
 mod sharing;
+mod texts;
 mod world;
 mod writing;
