@@ -90,6 +90,8 @@ pub enum EventReason {
     NoClusterIpsFamily,
     /// F28
     DeprecatedAnnotation,
+    /// Not MetalLB's: an annotation with its prefix that nobody reads.
+    UnknownAnnotation,
     /// Not MetalLB's: somebody else has written over the status.
     StatusOverwritten,
 }
@@ -108,6 +110,7 @@ impl EventReason {
             Self::NoLbIpsFamily => "nolbIPsIPFamily",
             Self::NoClusterIpsFamily => "noclusterIPsIPFamily",
             Self::DeprecatedAnnotation => "deprecatedAnnotation",
+            Self::UnknownAnnotation => "unknownAnnotation",
             Self::StatusOverwritten => "statusOverwritten",
         }
     }

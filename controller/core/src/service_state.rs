@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ferrolb_api::service::Ingress;
-use ferrolb_api::{Service, Time};
+use ferrolb_api::{Service, Time, annotations};
 
 use crate::allocator::{Allocator, Assignment};
 use crate::effect::{Effect, EventReason, Notice};
@@ -12,6 +12,9 @@ use crate::pool_choice::list;
 use crate::pools::Pools;
 use crate::reconcile::{self, DesiredStatus, Finding, Reconciled};
 use crate::write_state::{Seen, StatusSnapshot, StatusWrite, WriteAction};
+
+/// The most annotations that one Event names.
+const MAX_UNKNOWN: usize = 4;
 
 /// How a Service is related to us (C2, C11). It changes when the Service is edited.
 ///
@@ -126,8 +129,9 @@ impl ServiceState {
     ) -> Visit {
         match class {
             Class::Ours => {
-                let Reconciled { status, waiting, findings } =
+                let Reconciled { status, waiting, mut findings } =
                     reconcile::reconcile(&self.object, self.is_stale(), pools, allocator);
+                findings.extend(self.unknown_annotations());
                 let effects = match status {
                     DesiredStatus::AsHeld => {
                         self.apply(allocator.holding(&self.object.key), findings, is_new_version, now)
@@ -259,6 +263,19 @@ impl ServiceState {
                 Finding::Notice(notice) => Effect::Notice(notice),
             })
             .collect()
+    }
+
+    /// What there is to say about annotations that nobody reads, most likely misspelt.
+    fn unknown_annotations(&self) -> Option<Finding> {
+        let keys = &self.object.annotations.unknown;
+        (!keys.is_empty()).then(|| {
+            let named = |key: &String| format!("{key} (did you mean {}?)", annotations::nearest(key));
+            let named: Vec<String> = keys.iter().take(MAX_UNKNOWN).map(named).collect();
+            Finding::Event(
+                EventReason::UnknownAnnotation,
+                format!("annotations that are not read: {}", named.join(", ")),
+            )
+        })
     }
 
     /// C73: what there is to say about old annotation keys when the Service is

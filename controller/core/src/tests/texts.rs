@@ -109,3 +109,18 @@ fn c8_c72_an_address_that_an_old_metallb_gave_is_kept_while_its_pool_is_rejected
     assert_eq!((world.vips("s").as_str(), world.origin("s")), ("10.0.0.20", Some("p2")));
     assert_eq!(world.reasons("s"), Vec::<&str>::new());
 }
+
+#[test]
+fn a_misspelt_annotation_is_named_once_with_what_was_meant() {
+    let mut world = World::new(vec![pool("a", &["10.0.0.0/24"])]);
+    world.apply(lb_with("s", |service| {
+        service.annotations.unknown = vec!["metallb.universe.tf/allow-shared-ips".to_owned()];
+    }));
+    let texts = world.texts("s").join("\n");
+    let expected = "unknownAnnotation: annotations that are not read: metallb.universe.tf/allow-shared-ips \
+                    (did you mean metallb.io/allow-shared-ip?)";
+    assert!(texts.contains(expected), "{texts}");
+    world.edit("s", |service| service.labels = labels(&[("a", "b")]));
+    world.tell_all();
+    assert_eq!(world.texts("s"), Vec::<String>::new());
+}
