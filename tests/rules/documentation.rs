@@ -1,5 +1,7 @@
 //! That the pages under docs/ say what users must do themselves, and that their links lead somewhere.
 
+use speaker_core::CheckFailure;
+
 use crate::tree::{self, pages, root, shown};
 
 fn read(path: &str) -> String {
@@ -18,6 +20,24 @@ fn d83_strict_arp_is_documented() {
     assert!(page.contains("`strictArpMissing`"), "it says what the log shows");
     assert!(read("speaker/src/strict_arp.rs").contains("\"strictArpMissing\""), "and the log shows it");
     assert!(read("README.md").contains("(docs/kube-proxy.md)"), "it is found from the first page");
+}
+
+/// The page has a row for each text of `notAnnounced`, in the order of the checks, and for
+/// nothing else.
+#[test]
+fn troubleshooting_has_each_text_of_not_announced() {
+    let page = read("docs/troubleshooting.md");
+    let table = page.split("\n| check | text |").nth(1).and_then(|rest| rest.split("\n\n").next());
+    let rows = table.expect("the page has the table").lines().skip(2);
+    let rows: Vec<(&str, &str)> = rows
+        .map(|row| {
+            let mut cells = row.split('|').map(str::trim).skip(1);
+            (cells.next().unwrap_or_default(), cells.next().unwrap_or_default())
+        })
+        .collect();
+    let row = |failure: CheckFailure| Some((failure.check().as_str(), failure.text()?));
+    let expected: Vec<(&str, &str)> = CheckFailure::ALL.into_iter().filter_map(row).collect();
+    assert_eq!(rows, expected);
 }
 
 #[test]

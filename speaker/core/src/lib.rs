@@ -31,6 +31,7 @@ pub use gossip::envelope::GossipRejection;
 pub use input::{Input, Peer};
 pub use interface::{Interface, InterfaceId, InterfaceSet, MacAddr};
 pub use not_ready::NotReady;
+pub use ownership::diagnosis::{Check, CheckFailure};
 pub use settings::Settings;
 pub use speaker::Speaker;
 pub use wire::announcements::Announcement;

@@ -10,16 +10,19 @@ use crate::effect::WithdrawReason;
 use crate::interface::InterfaceSet;
 use crate::settings::Settings;
 use crate::wire::announcements::Announced;
+use assessment::{AnnouncementState, Context, Eligible};
+use candidates::{CandidateKey, ElectionContext};
 use cluster::Cluster;
 use election::Candidate;
-use eligibility::{Electorate, Eligible, Matching};
-use owners::Owners;
+use owner_cache::OwnerCache;
 use reach::{Reaches, Subnet};
 
+pub(crate) mod assessment;
+mod candidates;
 pub(crate) mod cluster;
+pub(crate) mod diagnosis;
 pub(crate) mod election;
-pub(crate) mod eligibility;
-mod owners;
+mod owner_cache;
 pub(crate) mod reach;
 
 /// What is known of the cluster, and what follows from it for this node.
@@ -33,7 +36,7 @@ pub(crate) struct Ownership {
     cluster: Cluster,
     /// What is known of each Service without knowing who is alive.
     checked: BTreeMap<ServiceKey, Result<Eligible, WithdrawReason>>,
-    owners: Owners,
+    owners: OwnerCache,
     /// The subnets of the nodes that addresses of pools lie in (W13).
     subnets: BTreeSet<Subnet>,
     /// Services that this node owns and has no interface for (D44).
@@ -91,7 +94,7 @@ impl Ownership {
             ignore_exclude_label: settings.ignore_exclude_label,
             cluster: Cluster::default(),
             checked: BTreeMap::new(),
-            owners: Owners::default(),
+            owners: OwnerCache::default(),
             subnets: BTreeSet::new(),
             failed: BTreeSet::new(),
             work: Work::default(),
@@ -101,16 +104,6 @@ impl Ownership {
     /// What Kubernetes has told.
     pub(crate) const fn cluster(&self) -> &Cluster {
         &self.cluster
-    }
-
-    /// The class of the Services that are ours (C2).
-    pub(crate) fn load_balancer_class(&self) -> Option<&str> {
-        self.load_balancer_class.as_deref()
-    }
-
-    /// The subnets of the nodes that addresses of pools lie in (W13).
-    pub(crate) const fn subnets(&self) -> &BTreeSet<Subnet> {
-        &self.subnets
     }
 
     /// Takes the custom resources. Gives the verdicts, and whether what is in force
@@ -216,10 +209,9 @@ impl Ownership {
     /// eligible. One without a load balancer needs no memory of ours.
     pub(crate) fn check(&mut self, key: &ServiceKey) -> Option<Eligible> {
         let checked = self.cluster.services().get(key).map(|service| {
-            let class = self.load_balancer_class.as_deref();
             let own = self.cluster.nodes().get(&self.own);
-            let (endpoints, config) = (self.cluster.endpoints(key), self.cluster.config());
-            eligibility::check(service, class, &endpoints, config, &self.subnets, own)
+            let endpoints = self.cluster.endpoints(key);
+            assessment::assess(self.context(), service, &endpoints).on_node(own)
         });
         let before = self.checked.remove(key).and_then(Result::ok);
         if !matches!(checked, Some(Ok(_))) {
@@ -244,9 +236,9 @@ impl Ownership {
         members: Members<'_>,
         announced: impl Iterator<Item = &'a ServiceKey>,
     ) -> Vec<ServiceKey> {
-        let electorate = electorate(&self.cluster, members, self.ignore_exclude_label);
+        let election = election_context(&self.cluster, members, self.ignore_exclude_label);
         let config = self.cluster.config();
-        let find = |matching: &Matching| eligibility::prospects(electorate, matching, config);
+        let find = |key: &CandidateKey| candidates::find(election, key, config);
         let mut affected = Vec::new();
         for (key, checked) in &self.checked {
             let Ok(eligible) = checked else { continue };
@@ -272,9 +264,9 @@ impl Ownership {
             Some(Err(reason)) => return self.withdraw(key, *reason, None),
             Some(Ok(eligible)) => eligible,
         };
-        let electorate = electorate(&self.cluster, members, self.ignore_exclude_label);
+        let election = election_context(&self.cluster, members, self.ignore_exclude_label);
         let config = self.cluster.config();
-        let find = |matching: &Matching| eligibility::prospects(electorate, matching, config);
+        let find = |key: &CandidateKey| candidates::find(election, key, config);
         let owner = self.owners.owner(key, eligible, find);
         if owner != Some(&self.own) {
             let owner = owner.cloned();
@@ -307,9 +299,9 @@ impl Ownership {
     /// The candidates of a Service, in no order that matters.
     pub(crate) fn candidates(&self, key: &ServiceKey, members: Members<'_>) -> Cow<'_, [Candidate]> {
         let Some(eligible) = self.eligible(key) else { return Cow::Borrowed(&[]) };
-        let electorate = self.electorate(members);
+        let election = election_context(&self.cluster, members, self.ignore_exclude_label);
         let config = self.cluster.config();
-        self.owners.candidates(eligible, |matching| eligibility::prospects(electorate, matching, config))
+        self.owners.candidates(eligible, |key| candidates::find(election, key, config))
     }
 
     /// The candidates of a Service, the owner first (D20).
@@ -318,13 +310,29 @@ impl Ownership {
         first.map_or_else(Vec::new, |first| election::order(&self.candidates(key, members), *first))
     }
 
-    /// Who may take part in elections now.
-    pub(crate) fn electorate<'a>(&'a self, members: Members<'a>) -> Electorate<'a> {
-        electorate(&self.cluster, members, self.ignore_exclude_label)
+    /// Whether anybody announces a Service, and if not, why: every node comes to the
+    /// same answer.
+    pub(crate) fn state(&self, key: &ServiceKey, members: Members<'_>) -> AnnouncementState {
+        let Some(service) = self.cluster.services().get(key) else { return AnnouncementState::Nothing };
+        let election = election_context(&self.cluster, members, self.ignore_exclude_label);
+        assessment::assess(self.context(), service, &self.cluster.endpoints(key)).state(election)
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            load_balancer_class: self.load_balancer_class.as_deref(),
+            config: self.cluster.config(),
+            subnets: &self.subnets,
+        }
     }
 }
 
-fn electorate<'a>(cluster: &'a Cluster, members: Members<'a>, ignore_exclude_label: bool) -> Electorate<'a> {
+/// Who may take part in elections now.
+fn election_context<'a>(
+    cluster: &'a Cluster,
+    members: Members<'a>,
+    ignore_exclude_label: bool,
+) -> ElectionContext<'a> {
     let Members { alive, reaches } = members;
-    Electorate { nodes: cluster.nodes(), alive, reaches, ignore_exclude_label }
+    ElectionContext { nodes: cluster.nodes(), alive, reaches, ignore_exclude_label }
 }

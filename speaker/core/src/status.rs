@@ -2,7 +2,6 @@
 //! and an Event with the reason where none is.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::ops::Bound;
 
 use ferrolb_api::config::{ConfigurationReport, Rejected};
@@ -13,19 +12,17 @@ use sha2::{Digest, Sha256};
 use crate::effect::{EventReason, Report};
 use crate::interface::InterfaceSet;
 use crate::outputs::Outputs;
-use crate::ownership::eligibility::{self, Matching};
-use crate::ownership::reach::Place;
+use crate::ownership::assessment::AnnouncementState;
+use crate::ownership::diagnosis::Check;
 use crate::ownership::{Members, Ownership, Work};
 use crate::wire::Wire;
 use crate::wire::announcements::Announced;
 use agenda::Agenda;
 use l2_status::{L2Statuses, Nodes, Standing};
-use obstacle::{Link, Obstacle, Outlook, Situation};
 use silences::{Silences, Word};
 
 pub(crate) mod agenda;
 mod l2_status;
-mod obstacle;
 mod silences;
 
 /// What has been told, and when the next of it is due.
@@ -122,15 +119,15 @@ impl Status {
     }
 
     fn report_on(&mut self, now: Time, key: &ServiceKey, view: &View<'_>, outputs: &mut Outputs) {
-        let (outlook, seen) = (view.outlook(key), view.seen());
-        if let Outlook::Blocked(Obstacle { link, message }) = &outlook {
-            match self.silences.note(now, key, *link) {
+        let (state, seen) = (view.state(key), view.seen());
+        if let AnnouncementState::Blocked(diagnosis) = &state {
+            match self.silences.note(now, key, diagnosis.failure.check()) {
                 Word::Said => {}
                 Word::Wait(until) => self.agenda.mark(until, key),
                 Word::Say => {
                     let service = view.ownership.cluster().services().get(key);
                     if let Some(service) = service.filter(|_| seen.speaks_for(key)) {
-                        let message = format!("no node announces it: {message}");
+                        let message = format!("no node announces it: {diagnosis}");
                         outputs.event(service, EventReason::NotAnnounced, message);
                     }
                 }
@@ -138,13 +135,17 @@ impl Status {
         } else {
             self.silences.end(key);
         }
-        let standing = match (view.wire.announcements().of(key), outlook) {
+        let standing = match (view.wire.announcements().of(key), state) {
             (Some(announced), _) => Standing::Ours(Some(content(view.own, key, announced))),
             (None, _) if view.ownership.has_failed(key) => Standing::Ours(None),
-            (None, Outlook::Announced) => Standing::Theirs,
+            (None, AnnouncementState::Announced) => Standing::Theirs,
             // The owner is there, and has said what it lacks.
-            (None, Outlook::Blocked(Obstacle { link: Link::Interface, .. })) => Standing::Theirs,
-            (None, Outlook::Blocked(_) | Outlook::Nothing) => Standing::Nobodys,
+            (None, AnnouncementState::Blocked(diagnosis))
+                if diagnosis.failure.check() == Check::Interface =>
+            {
+                Standing::Theirs
+            }
+            (None, AnnouncementState::Blocked(_) | AnnouncementState::Nothing) => Standing::Nobodys,
         };
         let changes = self.statuses.look_at(now, key, &standing, &seen);
         if let Some(again) = changes.again {
@@ -174,27 +175,11 @@ fn content(node: &NodeName, key: &ServiceKey, announced: &Announced) -> L2Status
 
 impl<'a> View<'a> {
     /// Whether anybody announces a Service, and if not, why.
-    fn outlook(&self, key: &ServiceKey) -> Outlook {
-        let (ownership, cluster) = (self.ownership, self.ownership.cluster());
-        let Some(service) = cluster.services().get(key) else { return Outlook::Nothing };
+    fn state(&self, key: &ServiceKey) -> AnnouncementState {
         if self.wire.announcements().of(key).is_some() && self.wire.has_usable_interface() {
-            return Outlook::Announced;
+            return AnnouncementState::Announced;
         }
-        let (config, electorate) = (cluster.config(), ownership.electorate(self.members));
-        let situation = Situation {
-            service,
-            load_balancer_class: ownership.load_balancer_class(),
-            endpoints: &cluster.endpoints(key),
-            config,
-            electorate,
-        };
-        situation.outlook(|positions, addresses, nodes| {
-            let place = |address: &IpAddr| Place::of(*address, ownership.subnets());
-            let places = addresses.iter().map(place).collect();
-            let matching = Matching { advertisements: positions.to_vec(), places };
-            let prospects = eligibility::prospects(electorate, &matching, config);
-            prospects.iter().any(|one| one.usable && nodes.contains(&one.candidate.node))
-        })
+        self.ownership.state(key, self.members)
     }
 
     fn seen(&self) -> Seen<'a> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ferrolb_api::config::Config;
 use ferrolb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
 
-use crate::ownership::eligibility::Endpoints;
+use crate::ownership::assessment::Endpoints;
 
 /// The cluster as far as it has been listed. Whatever was not listed yet is empty.
 #[derive(Debug, Default)]

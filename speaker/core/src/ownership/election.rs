@@ -21,13 +21,13 @@ pub(crate) struct Candidate {
 
 /// Where a candidate stands for one address; the smallest is first. Two nodes
 /// never stand equal, short of a collision of SHA-256.
-pub(crate) type Standing = (Reverse<u64>, [u8; 32]);
+pub(crate) type Rank = (Reverse<u64>, [u8; 32]);
 
 /// D20, D22: the higher score first, then the smaller SHA-256 of `node#address`.
 ///
 /// `address` is the first one in the Service's status, also for the second of a
 /// dual-stack Service (D21), in its canonical text (RFC 5952 for IPv6).
-pub(crate) fn standing(candidate: &Candidate, address: IpAddr) -> Standing {
+pub(crate) fn rank(candidate: &Candidate, address: IpAddr) -> Rank {
     let key = format!("{}#{}", candidate.node, address.to_canonical());
     (Reverse(candidate.score), Sha256::digest(key).into())
 }
@@ -35,7 +35,7 @@ pub(crate) fn standing(candidate: &Candidate, address: IpAddr) -> Standing {
 /// All candidates, the owner first.
 pub(crate) fn order(candidates: &[Candidate], address: IpAddr) -> Vec<NodeName> {
     let mut order: Vec<&Candidate> = candidates.iter().collect();
-    order.sort_by_cached_key(|candidate| standing(candidate, address));
+    order.sort_by_cached_key(|candidate| rank(candidate, address));
     order.into_iter().map(|candidate| candidate.node.clone()).collect()
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct Reach {
 
 /// Where an address lies, as far as candidates may differ by it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct AddressLocation {
     /// Its family.
     pub(crate) family: IpFamily,
     /// Those of the known subnets that it lies in.
@@ -142,10 +142,10 @@ impl Reach {
     }
 
     /// Whether one out of `set` is on the segment of an address.
-    pub(crate) fn is_on_segment(&self, set: &InterfaceSet, place: &Place) -> Known {
+    pub(crate) fn is_on_segment(&self, set: &InterfaceSet, location: &AddressLocation) -> Known {
         let links = self.links.keys().filter(|name| set.contains(name));
-        let mut links = links.filter_map(|name| self.link(name, place.family));
-        if links.any(|link| !link.subnets.is_disjoint(&place.subnets)) {
+        let mut links = links.filter_map(|name| self.link(name, location.family));
+        if links.any(|link| !link.subnets.is_disjoint(&location.subnets)) {
             Known::Yes
         } else if self.cut {
             Known::NotYet
@@ -159,7 +159,7 @@ impl Reach {
     }
 }
 
-impl Place {
+impl AddressLocation {
     /// That of `address` among `subnets`.
     pub(crate) fn of(address: IpAddr, subnets: &BTreeSet<Subnet>) -> Self {
         let around = subnets.iter().copied().filter(|subnet| subnet.contains(address));

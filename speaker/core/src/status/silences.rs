@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ferrolb_api::{ServiceKey, Time};
 
-use crate::status::obstacle::Link;
+use crate::ownership::diagnosis::Check;
 
 /// An obstacle is worth a word once it has lasted this long: Pods that start
 /// and speakers that take over are no obstacles.
@@ -18,9 +18,9 @@ pub(crate) struct Silences(BTreeMap<ServiceKey, Silence>);
 
 #[derive(Debug)]
 struct Silence {
-    link: Link,
+    check: Check,
     since: Time,
-    said: Option<Link>,
+    said: Option<Check>,
 }
 
 /// What is to be done about an obstacle.
@@ -35,20 +35,20 @@ pub(crate) enum Word {
 }
 
 impl Silences {
-    /// `link` is what keeps `service` from being announced.
-    pub(crate) fn note(&mut self, now: Time, service: &ServiceKey, link: Link) -> Word {
-        let silence = self.0.entry(service.clone()).or_insert(Silence { link, since: now, said: None });
-        if silence.link != link {
-            (silence.link, silence.since) = (link, now);
+    /// `check` is what keeps `service` from being announced.
+    pub(crate) fn note(&mut self, now: Time, service: &ServiceKey, check: Check) -> Word {
+        let silence = self.0.entry(service.clone()).or_insert(Silence { check, since: now, said: None });
+        if silence.check != check {
+            (silence.check, silence.since) = (check, now);
         }
-        if silence.said == Some(link) {
+        if silence.said == Some(check) {
             return Word::Said;
         }
         let due = silence.since + PATIENCE;
         if now < due {
             return Word::Wait(due);
         }
-        silence.said = Some(link);
+        silence.said = Some(check);
         Word::Say
     }
 
@@ -67,24 +67,24 @@ mod tests {
         let at = |seconds: u64| Time::from_micros(seconds * 1_000_000);
         let web = ServiceKey::new("default", "web");
         let mut silences = Silences::default();
-        for (seconds, link, expected) in [
-            (0, Some(Link::Endpoints), Word::Wait(at(5))),
-            (4, Some(Link::Endpoints), Word::Wait(at(5))),
-            (5, Some(Link::Endpoints), Word::Say),
-            (6, Some(Link::Endpoints), Word::Said),
-            (7, Some(Link::Nodes), Word::Wait(at(12))),
+        for (seconds, check, expected) in [
+            (0, Some(Check::Endpoints), Word::Wait(at(5))),
+            (4, Some(Check::Endpoints), Word::Wait(at(5))),
+            (5, Some(Check::Endpoints), Word::Say),
+            (6, Some(Check::Endpoints), Word::Said),
+            (7, Some(Check::Nodes), Word::Wait(at(12))),
             // It was only a moment: what was said before still holds.
-            (9, Some(Link::Endpoints), Word::Said),
-            (10, Some(Link::Nodes), Word::Wait(at(15))),
-            (16, Some(Link::Nodes), Word::Say),
-            (17, Some(Link::Endpoints), Word::Wait(at(22))),
-            (22, Some(Link::Endpoints), Word::Say),
+            (9, Some(Check::Endpoints), Word::Said),
+            (10, Some(Check::Nodes), Word::Wait(at(15))),
+            (16, Some(Check::Nodes), Word::Say),
+            (17, Some(Check::Endpoints), Word::Wait(at(22))),
+            (22, Some(Check::Endpoints), Word::Say),
             (23, None, Word::Said),
-            (24, Some(Link::Endpoints), Word::Wait(at(29))),
-            (29, Some(Link::Endpoints), Word::Say),
+            (24, Some(Check::Endpoints), Word::Wait(at(29))),
+            (29, Some(Check::Endpoints), Word::Say),
         ] {
-            match link {
-                Some(link) => assert_eq!(silences.note(at(seconds), &web, link), expected, "{seconds}"),
+            match check {
+                Some(check) => assert_eq!(silences.note(at(seconds), &web, check), expected, "{seconds}"),
                 None => silences.end(&web),
             }
         }

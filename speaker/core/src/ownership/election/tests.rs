@@ -54,7 +54,7 @@ fn d24_all_vectors() {
         let found: Vec<&str> = found.iter().map(NodeName::as_str).collect();
         assert_eq!(found, *expected, "{names:?} {address}");
         for (name, prefix) in found.iter().zip(*prefixes) {
-            let (_, key) = standing(&Candidate { node: (*name).into(), score: 0 }, ip(address));
+            let (_, key) = rank(&Candidate { node: (*name).into(), score: 0 }, ip(address));
             assert_eq!(key[..4], prefix.to_be_bytes(), "{name}#{address}");
         }
     }

@@ -1,14 +1,14 @@
-//! Which link is named, and that each message says what to do.
+//! Which failure is named, and that each text says what to do.
 
 use std::collections::BTreeMap;
 
-use ferrolb_api::Node;
+use ferrolb_api::node::EXCLUDE_LABEL;
 use ferrolb_api::selector::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::*;
 use crate::fixtures::{advertisement, config, pool, service};
-use crate::ownership::reach::Reaches;
+use crate::ownership::reach::{Reach, Reaches};
 
 const NODES: [&str; 3] = ["cp01", "wk01", "wk02"];
 
@@ -20,8 +20,7 @@ struct World {
     config: Config,
     nodes: BTreeMap<NodeName, Node>,
     alive: Option<BTreeSet<NodeName>>,
-    /// Whether any of the nodes that are asked about has an interface.
-    usable: fn(&BTreeSet<NodeName>) -> bool,
+    reaches: Reaches,
     class: Option<&'static str>,
     ignore_exclude_label: bool,
 }
@@ -45,29 +44,28 @@ fn world() -> World {
         config: config([pool("main", &["172.16.16.101-172.16.16.110"])], [advertisement("l2")]),
         nodes: NODES.iter().map(|name| (NodeName::from(*name), node(name))).collect(),
         alive: Some(names(&NODES)),
-        usable: |nodes| !nodes.is_empty(),
+        reaches: Reaches::new(),
         class: None,
         ignore_exclude_label: false,
     }
 }
 
 impl World {
-    fn outlook(&self) -> Outlook {
-        let reaches = Reaches::default();
-        let electorate = Electorate {
+    fn state(&self) -> AnnouncementState {
+        let election = ElectionContext {
             nodes: &self.nodes,
             alive: self.alive.as_ref(),
-            reaches: &reaches,
+            reaches: &self.reaches,
             ignore_exclude_label: self.ignore_exclude_label,
         };
-        let situation = Situation {
-            service: &self.service,
-            load_balancer_class: self.class,
-            endpoints: &self.endpoints,
-            config: &self.config,
-            electorate,
-        };
-        situation.outlook(|_, _, nodes| (self.usable)(nodes))
+        let (load_balancer_class, subnets) = (self.class, &BTreeSet::new());
+        let context = Context { load_balancer_class, config: &self.config, subnets };
+        assess(context, &self.service, &self.endpoints).state(election)
+    }
+
+    /// No node has an interface to announce on.
+    fn cut_off(&mut self) {
+        self.reaches = self.nodes.keys().map(|name| (name.clone(), Reach::default())).collect();
     }
 
     fn ad(&mut self) -> &mut Advertisement {
@@ -83,34 +81,34 @@ impl World {
 type Edit = fn(&mut World);
 
 /// From class to owner, each breaks with everything behind it in order.
-const CHAIN: &[(Link, Edit, &[&str])] = &[
+const CHAIN: &[(CheckFailure, Edit, &[&str])] = &[
     (
-        Link::Address,
+        CheckFailure::NotAnAddress,
         |w| w.service.ingress = vec![Ingress::Hostname("lb.example.com".to_owned())],
         &["\"lb.example.com\"", "no IP address"],
     ),
     (
-        Link::Address,
+        CheckFailure::NotAnAddress,
         |w| w.service.ingress.push(Ingress::Unparsable("172.16.16".to_owned())),
         &["\"172.16.16\"", "no IP address"],
     ),
     (
-        Link::Pool,
+        CheckFailure::NotInPool,
         |w| w.service.ingress = vec![Ingress::Ip([10, 0, 0, 1].into())],
         &["10.0.0.1 is in no IPAddressPool", "add a pool", "Ready condition"],
     ),
     (
-        Link::Advertisement,
+        CheckFailure::NotAdvertised,
         |w| w.config.advertisements.clear(),
         &["no L2Advertisement in force announces IPAddressPool main", "create one"],
     ),
     (
-        Link::Advertisement,
+        CheckFailure::NotSelected,
         |w| w.ad().service_selectors = vec![selector("app=other")],
         &["serviceSelectors of L2Advertisement l2", "labels of the Service"],
     ),
     (
-        Link::Advertisement,
+        CheckFailure::SharedUnderSelectors,
         |w| {
             w.service.labels.insert("app".to_owned(), "web".to_owned());
             w.service.annotations.allow_shared_ip = Some("key".to_owned());
@@ -119,72 +117,83 @@ const CHAIN: &[(Link, Edit, &[&str])] = &[
         &["may share its address", "L2Advertisement l2 has serviceSelectors", "remove either"],
     ),
     (
-        Link::Endpoints,
+        CheckFailure::NoEndpoint,
         |w| w.endpoints = Endpoints::default(),
         &["no endpoint of the Service is ready", "Pods", "selector"],
     ),
     (
-        Link::Nodes,
+        CheckFailure::NoNodeSelected,
         |w| w.ad().node_selectors = vec![selector("zone=a")],
         &["nodeSelectors of L2Advertisement l2 match no Node", "label a Node"],
     ),
     (
-        Link::Nodes,
+        CheckFailure::NodesExcluded,
         |w| NODES.iter().for_each(|name| w.label(name, EXCLUDE_LABEL)),
         &["cp01, wk01, wk02 may not announce", EXCLUDE_LABEL, "Talos", "--ignore-exclude-lb"],
     ),
     (
-        Link::Nodes,
+        CheckFailure::NetworkUnavailable,
         |w| w.nodes.values_mut().for_each(|node| node.network_unavailable = true),
         &["NetworkUnavailable", "network plugin"],
     ),
     (
-        Link::Endpoints,
+        CheckFailure::NoLocalEndpoint,
         |w| {
             w.service.traffic_policy = TrafficPolicy::Local;
             w.label("wk01", EXCLUDE_LABEL);
         },
         &["externalTrafficPolicy is Local", "(cp01, wk02)", "set it to Cluster"],
     ),
-    (Link::Owner, |w| w.alive = Some(BTreeSet::new()), &["no speaker is alive on cp01, wk01, wk02", "Pods"]),
     (
-        Link::Interface,
+        CheckFailure::NoSpeaker,
+        |w| w.alive = Some(BTreeSet::new()),
+        &["no speaker is alive on cp01, wk01, wk02", "Pods"],
+    ),
+    (
+        CheckFailure::NoNamedInterface,
         |w| {
             w.ad().interfaces = vec!["eth9".to_owned()];
-            w.usable = |_| false;
+            w.cut_off();
         },
         &["none of cp01, wk01, wk02", "(eth9)", "correct the names"],
     ),
-    (Link::Interface, |w| w.usable = |_| false, &["has an interface that is up"]),
+    (CheckFailure::NoInterface, World::cut_off, &["has an interface that is up"]),
 ];
 
 #[test]
-fn each_link_is_named_with_what_to_do() {
-    assert_eq!(world().outlook(), Outlook::Announced);
-    for (link, edit, words) in CHAIN {
+fn each_failure_is_named_with_what_to_do() {
+    assert_eq!(world().state(), AnnouncementState::Announced);
+    for (failure, edit, words) in CHAIN {
         let mut world = world();
         edit(&mut world);
-        let Outlook::Blocked(obstacle) = world.outlook() else { panic!("{link:?} holds with {words:?}") };
-        assert_eq!(obstacle.link, *link, "{}", obstacle.message);
+        let AnnouncementState::Blocked(diagnosis) = world.state() else { panic!("{failure:?} is none") };
+        let text = diagnosis.to_string();
+        assert_eq!(diagnosis.failure, *failure, "{text}");
         for word in *words {
-            assert!(obstacle.message.contains(word), "{word:?} in {:?}", obstacle.message);
+            assert!(text.contains(word), "{word:?} in {text:?}");
         }
-        assert!(obstacle.message.len() < 300, "{}", obstacle.message);
+        assert!(text.len() < 300, "{text}");
+    }
+    let without_text = |failure: &CheckFailure| failure.text().is_none();
+    for failure in CheckFailure::ALL.iter().filter(|failure| !without_text(failure)) {
+        assert!(CHAIN.iter().any(|(one, ..)| one == failure), "{failure:?} has no row");
     }
 }
 
-/// Two broken links: the earlier one is named.
+/// Two checks fail: the earlier one is named.
 #[test]
-fn the_first_broken_link_is_named() {
+fn the_first_failed_check_is_named() {
     for (earlier, (first, edit, _)) in CHAIN.iter().enumerate() {
         for (_, later, _) in &CHAIN[earlier + 1..] {
             let mut world = world();
             later(&mut world);
             edit(&mut world);
-            let Outlook::Blocked(obstacle) = world.outlook() else { panic!("{first:?} holds") };
+            let AnnouncementState::Blocked(diagnosis) = world.state() else { panic!("{first:?} is none") };
             // Where the second edit is of the same thing, it takes the place of the first.
-            let at = |link: Link| CHAIN.iter().position(|(one, ..)| *one == link).expect("each has a row");
-            assert!(at(obstacle.link) <= at(*first), "{first:?}: {}", obstacle.message);
+            let at = |check: Check| {
+                CHAIN.iter().position(|(one, ..)| one.check() == check).expect("each has a row")
+            };
+            assert!(at(diagnosis.failure.check()) <= at(first.check()), "{first:?}: {diagnosis}");
         }
     }
 }
@@ -200,11 +209,11 @@ fn what_the_controller_reports_is_not_said_twice() {
         let mut world = world();
         world.endpoints = Endpoints::default();
         edit(&mut world);
-        assert_eq!(world.outlook(), Outlook::Nothing, "{case}");
+        assert_eq!(world.state(), AnnouncementState::Nothing, "{case}");
     }
     let mut world = world();
     (world.class, world.service.load_balancer_class) = (Some("ours"), Some("ours".to_owned()));
-    assert_eq!(world.outlook(), Outlook::Announced, "our own class");
+    assert_eq!(world.state(), AnnouncementState::Announced, "our own class");
 }
 
 #[test]
@@ -231,12 +240,6 @@ fn c14_d10_to_d14_what_is_no_obstacle() {
     for (case, edit) in cases {
         let mut world = world();
         edit(&mut world);
-        assert_eq!(world.outlook(), Outlook::Announced, "{case}");
+        assert_eq!(world.state(), AnnouncementState::Announced, "{case}");
     }
-}
-
-#[test]
-fn names_are_bounded() {
-    assert_eq!(list(["a", "b"].iter()), "a, b");
-    assert_eq!(list((0..9).collect::<Vec<_>>().iter()), "0, 1, 2, 3, 4 and 4 more");
 }

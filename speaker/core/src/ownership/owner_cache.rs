@@ -11,13 +11,14 @@ use std::sync::Arc;
 
 use ferrolb_api::{NodeName, ServiceKey};
 
-use crate::ownership::election::{self, Candidate, Standing};
-use crate::ownership::eligibility::{self, Eligible, Matching, Prospect};
+use crate::ownership::assessment::Eligible;
+use crate::ownership::candidates::{self, CandidateKey, CandidateNode};
+use crate::ownership::election::{self, Candidate, Rank};
 
 /// The candidates under one set of advertisements, shared by its Services.
 #[derive(Debug, Default)]
 pub(crate) struct CandidateList {
-    prospects: Vec<Prospect>,
+    nodes: Vec<CandidateNode>,
     candidates: Vec<Candidate>,
     /// Numbers the list; another number, other candidates.
     version: u64,
@@ -31,11 +32,11 @@ pub(crate) struct CandidateList {
 
 /// The candidate lists of the moment, and the owner of each Service.
 #[derive(Debug, Default)]
-pub(crate) struct Owners {
-    lists: BTreeMap<Matching, Arc<CandidateList>>,
+pub(crate) struct OwnerCache {
+    lists: BTreeMap<CandidateKey, Arc<CandidateList>>,
     /// Lists whose candidates have not been asked for since the last change.
-    stale: BTreeSet<Matching>,
-    known: BTreeMap<ServiceKey, Known>,
+    stale: BTreeSet<CandidateKey>,
+    known: BTreeMap<ServiceKey, CachedOwner>,
     versions: u64,
 }
 
@@ -44,13 +45,13 @@ const OUTDATED: u64 = 0;
 
 /// The last answer for a Service.
 #[derive(Debug)]
-struct Known {
+struct CachedOwner {
     address: IpAddr,
     version: u64,
-    first: Option<(Candidate, Standing)>,
+    first: Option<(Candidate, Rank)>,
 }
 
-impl Owners {
+impl OwnerCache {
     /// Somebody came or went, or a Node changed: candidates must be found again.
     pub(crate) fn candidates_changed(&mut self) {
         self.stale = self.lists.keys().cloned().collect();
@@ -69,35 +70,36 @@ impl Owners {
     }
 
     /// The node that owns the addresses of `service`, if there is a candidate
-    /// (D9). `find` gives the prospects for a set of advertisements.
+    /// (D9). `find` gives the nodes for a set of advertisements.
     pub(crate) fn owner(
         &mut self,
         service: &ServiceKey,
         eligible: &Eligible,
-        find: impl FnOnce(&Matching) -> Vec<Prospect>,
+        find: impl FnOnce(&CandidateKey) -> Vec<CandidateNode>,
     ) -> Option<&NodeName> {
         let address = *eligible.addresses.first()?;
-        let list = self.list(&eligible.matching, find);
+        let list = self.list(&eligible.key, find);
         if !self.known.contains_key(service) {
-            let unknown = Known { address, version: OUTDATED, first: None };
+            let unknown = CachedOwner { address, version: OUTDATED, first: None };
             self.known.insert(service.clone(), unknown);
         }
         let known = self.known.get_mut(service)?;
         let same = known.address == address;
-        let unharmed = known
+        let still_candidate = known
             .first
             .as_ref()
             .filter(|(owner, _)| list.previous != OUTDATED && !list.lost.contains(&owner.node));
         if eligible.only_on.is_some() {
             // Few endpoints, and they come and go by themselves: nothing is kept.
-            let first = first(local(&list.prospects, eligible).iter(), address);
-            *known = Known { address, version: OUTDATED, first };
-        } else if let (true, Some((_, standing))) = (same && known.version == list.previous, unharmed) {
-            let best = first(list.gained.iter(), address).filter(|(_, gained)| gained < standing);
+            let first = first(local(&list.nodes, eligible).iter(), address);
+            *known = CachedOwner { address, version: OUTDATED, first };
+        } else if let (true, Some((_, rank))) = (same && known.version == list.previous, still_candidate) {
+            let best = first(list.gained.iter(), address).filter(|(_, gained)| gained < rank);
             known.first = best.or(known.first.take());
             known.version = list.version;
         } else if !same || known.version != list.version {
-            *known = Known { address, version: list.version, first: first(list.candidates.iter(), address) };
+            *known =
+                CachedOwner { address, version: list.version, first: first(list.candidates.iter(), address) };
         }
         known.first.as_ref().map(|(candidate, _)| &candidate.node)
     }
@@ -106,35 +108,35 @@ impl Owners {
     pub(crate) fn candidates(
         &self,
         eligible: &Eligible,
-        find: impl FnOnce(&Matching) -> Vec<Prospect>,
+        find: impl FnOnce(&CandidateKey) -> Vec<CandidateNode>,
     ) -> Cow<'_, [Candidate]> {
-        let fresh = self.lists.get(&eligible.matching).filter(|_| !self.stale.contains(&eligible.matching));
+        let fresh = self.lists.get(&eligible.key).filter(|_| !self.stale.contains(&eligible.key));
         match (fresh, &eligible.only_on) {
             (Some(list), None) => Cow::Borrowed(&list.candidates),
-            (Some(list), Some(_)) => Cow::Owned(local(&list.prospects, eligible)),
-            (None, _) => Cow::Owned(local(&find(&eligible.matching), eligible)),
+            (Some(list), Some(_)) => Cow::Owned(local(&list.nodes, eligible)),
+            (None, _) => Cow::Owned(local(&find(&eligible.key), eligible)),
         }
     }
 
     fn list(
         &mut self,
-        matching: &Matching,
-        find: impl FnOnce(&Matching) -> Vec<Prospect>,
+        key: &CandidateKey,
+        find: impl FnOnce(&CandidateKey) -> Vec<CandidateNode>,
     ) -> Arc<CandidateList> {
-        let old = self.lists.get(matching);
+        let old = self.lists.get(key);
         if let Some(old) = old
-            && !self.stale.contains(matching)
+            && !self.stale.contains(key)
         {
             return Arc::clone(old);
         }
-        self.stale.remove(matching);
-        let prospects = find(matching);
+        self.stale.remove(key);
+        let nodes = find(key);
         if let Some(old) = old
-            && old.prospects == prospects
+            && old.nodes == nodes
         {
             return Arc::clone(old);
         }
-        let candidates = eligibility::candidates(&prospects, None);
+        let candidates = candidates::select(&nodes, None);
         self.versions += 1;
         let before: BTreeSet<&Candidate> = old.iter().flat_map(|old| &old.candidates).collect();
         let after: BTreeSet<&Candidate> = candidates.iter().collect();
@@ -144,25 +146,22 @@ impl Owners {
             gained: after.difference(&before).map(|candidate| (*candidate).clone()).collect(),
             lost: before.difference(&after).map(|candidate| candidate.node.clone()).collect(),
             candidates,
-            prospects,
+            nodes,
         });
-        self.lists.insert(matching.clone(), Arc::clone(&list));
+        self.lists.insert(key.clone(), Arc::clone(&list));
         list
     }
 }
 
 /// D14.
-fn local(prospects: &[Prospect], eligible: &Eligible) -> Vec<Candidate> {
-    eligibility::candidates(prospects, eligible.only_on.as_ref())
+fn local(nodes: &[CandidateNode], eligible: &Eligible) -> Vec<Candidate> {
+    candidates::select(nodes, eligible.only_on.as_ref())
 }
 
-/// The first of `candidates` in the election, with its standing.
-fn first<'a>(
-    candidates: impl Iterator<Item = &'a Candidate>,
-    address: IpAddr,
-) -> Option<(Candidate, Standing)> {
-    let standing = |candidate: &'a Candidate| (election::standing(candidate, address), candidate);
-    candidates.map(standing).min().map(|(standing, candidate)| (candidate.clone(), standing))
+/// The first of `candidates` in the election, with its rank.
+fn first<'a>(candidates: impl Iterator<Item = &'a Candidate>, address: IpAddr) -> Option<(Candidate, Rank)> {
+    let rank = |candidate: &'a Candidate| (election::rank(candidate, address), candidate);
+    candidates.map(rank).min().map(|(rank, candidate)| (candidate.clone(), rank))
 }
 
 #[cfg(test)]
@@ -175,7 +174,7 @@ mod tests {
     fn eligible(number: u32) -> Eligible {
         Eligible {
             addresses: vec![IpAddr::V4(number.into())],
-            matching: Matching { advertisements: vec![0], places: Vec::new() },
+            key: CandidateKey { advertisements: vec![0], locations: Vec::new() },
             interfaces: InterfaceSet::All,
             only_on: None,
         }
@@ -185,7 +184,7 @@ mod tests {
     #[test]
     fn d23_nothing_remembered_ever_shows() {
         let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(5);
-        let mut owners = Owners::default();
+        let mut owners = OwnerCache::default();
         let mut alive: BTreeMap<NodeName, u64> = BTreeMap::new();
         for round in 0..300 {
             let node = NodeName::from(format!("n{}", random.random_range(0..12)));
@@ -196,19 +195,19 @@ mod tests {
             }
             let candidates: Vec<Candidate> =
                 alive.iter().map(|(node, score)| Candidate { node: node.clone(), score: *score }).collect();
-            let prospect = |candidate: &Candidate| Prospect {
+            let candidate_node = |candidate: &Candidate| CandidateNode {
                 candidate: candidate.clone(),
                 usable: true,
                 on_segment: Vec::new(),
             };
-            let prospects: Vec<Prospect> = candidates.iter().map(prospect).collect();
+            let nodes: Vec<CandidateNode> = candidates.iter().map(candidate_node).collect();
             owners.candidates_changed();
             // Some Services are not asked for in each round, and miss a version.
             let mut numbers = [0; 40];
             assert_eq!((0..60_u32).sample_fill(&mut random, &mut numbers), numbers.len());
             for number in numbers {
                 let service = ServiceKey::new("default", number.to_string());
-                let found = owners.owner(&service, &eligible(number), |_| prospects.clone());
+                let found = owners.owner(&service, &eligible(number), |_| nodes.clone());
                 let expected = election::order(&candidates, IpAddr::V4(number.into())).into_iter().next();
                 assert_eq!(found, expected.as_ref(), "round {round}, Service {number}");
             }

@@ -1,9 +1,12 @@
-//! Tests of who may announce (D4 to D15, D41).
+//! What a node may announce, and who its candidates are (D4 to D15, D41).
+
+use std::collections::BTreeMap;
 
 use super::*;
 use crate::fixtures::{self, advertisement, on_interfaces, pool};
 use crate::interface::{Interface, InterfaceId, MacAddr};
-use crate::ownership::reach::Reach;
+use crate::ownership::election::Candidate;
+use crate::ownership::reach::{Reach, Reaches};
 use ferrolb_api::AddressRange;
 use ferrolb_api::annotations::{ALLOW_SHARED_IP, Annotations, DEPRECATED_PREFIX};
 use ferrolb_api::config::{PoolSelection, Preference};
@@ -182,21 +185,22 @@ fn judge(
     config: &Config,
     own: Option<&Node>,
 ) -> Result<Eligible, WithdrawReason> {
-    check(service, class, endpoints, config, &BTreeSet::new(), own)
+    let subnets = &BTreeSet::new();
+    assess(Context { load_balancer_class: class, config, subnets }, service, endpoints).on_node(own)
 }
 
 static UNKNOWN: Reaches = Reaches::new();
 
-fn everybody<'a>(nodes: &'a BTreeMap<NodeName, Node>, reaches: &'a Reaches) -> Electorate<'a> {
-    Electorate { nodes, alive: None, reaches, ignore_exclude_label: false }
+fn everybody<'a>(nodes: &'a BTreeMap<NodeName, Node>, reaches: &'a Reaches) -> ElectionContext<'a> {
+    ElectionContext { nodes, alive: None, reaches, ignore_exclude_label: false }
 }
 
-fn every(config: &Config) -> Matching {
-    Matching { advertisements: (0..config.advertisements.len()).collect(), places: Vec::new() }
+fn every(config: &Config) -> CandidateKey {
+    CandidateKey { advertisements: (0..config.advertisements.len()).collect(), locations: Vec::new() }
 }
 
-fn elected(electorate: Electorate<'_>, matching: &Matching, config: &Config) -> Vec<Candidate> {
-    candidates(&prospects(electorate, matching, config), None)
+fn elected(election: ElectionContext<'_>, key: &CandidateKey, config: &Config) -> Vec<Candidate> {
+    candidates::select(&candidates::find(election, key, config), None)
 }
 
 fn names(candidates: &[Candidate]) -> Vec<(&str, u64)> {
@@ -230,9 +234,9 @@ fn d10_to_d13_h110_h114_candidates() {
     for (what, advertisements, second, alive, ignore_exclude_label, expected) in table {
         let config = config(advertisements);
         let nodes = nodes(vec![node("wk01"), second]);
-        let electorate = Electorate { nodes: &nodes, alive, reaches: &UNKNOWN, ignore_exclude_label };
-        let matching = every(&config);
-        let found = elected(electorate, &matching, &config);
+        let election = ElectionContext { nodes: &nodes, alive, reaches: &UNKNOWN, ignore_exclude_label };
+        let key = every(&config);
+        let found = elected(election, &key, &config);
         let found: Vec<&str> = names(&found).into_iter().map(|(name, _)| name).collect();
         assert_eq!(found, expected, "{what}");
     }
@@ -246,10 +250,10 @@ fn d13_only_advertisements_that_match_the_service_count() {
     let config = config(vec![other, own]);
     let web = service(&["172.16.16.101"]);
     let found = judge(&web, None, &serving(&[]), &config, Some(&node("wk01"))).expect("it matches b");
-    assert_eq!(found.matching.advertisements, [1]);
+    assert_eq!(found.key.advertisements, [1]);
     let nodes = nodes(vec![node("wk01"), node("wk02")]);
-    let electorate = everybody(&nodes, &UNKNOWN);
-    assert_eq!(names(&elected(electorate, &found.matching, &config)), [("wk01", 0)]);
+    let election = everybody(&nodes, &UNKNOWN);
+    assert_eq!(names(&elected(election, &found.key, &config)), [("wk01", 0)]);
 }
 
 #[test]
@@ -294,9 +298,9 @@ fn d22_h120_scores() {
     ] {
         let config = config(advertisements);
         let nodes = nodes(vec![node("wk01"), node("wk02")]);
-        let electorate = everybody(&nodes, &UNKNOWN);
-        let matching = every(&config);
-        assert_eq!(names(&elected(electorate, &matching, &config)), expected, "{what}");
+        let election = everybody(&nodes, &UNKNOWN);
+        let key = every(&config);
+        assert_eq!(names(&elected(election, &key, &config)), expected, "{what}");
     }
 }
 
@@ -339,10 +343,12 @@ fn reached(
     let ranges: Vec<AddressRange> =
         ["172.16.0.0/16", "fd00::/16"].iter().map(|range| range.parse().expect("a range")).collect();
     let subnets = crate::ownership::reach::subnets_of(&reaches, ranges.iter());
-    let places = addresses.iter().map(|text| Place::of(text.parse().expect("an address"), &subnets));
-    let matching = Matching { advertisements: vec![0], places: places.collect() };
+    let locations =
+        addresses.iter().map(|text| AddressLocation::of(text.parse().expect("an address"), &subnets));
+    let key = CandidateKey { advertisements: vec![0], locations: locations.collect() };
     let only_on = local.map(|nodes| nodes.iter().map(|name| NodeName::from(*name)).collect());
-    let found = candidates(&prospects(everybody(&nodes, &reaches), &matching, &config), only_on.as_ref());
+    let found =
+        candidates::select(&candidates::find(everybody(&nodes, &reaches), &key, &config), only_on.as_ref());
     found.iter().map(|one| one.node.to_string()).collect()
 }
 
