@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout};
 use self::outbox::Outbox;
 use crate::frames::{FrameCounts, Frames};
 use crate::gossip::{self, BindError, DatagramCounts, Gossip};
-use crate::groups::{self, GroupCounts, Groups};
+use crate::multicast::{self, MulticastCounts, MulticastSockets};
 use crate::sys::packet::PacketSocket;
 
 /// Frames taken from one packet socket in one turn: some hundred microseconds of
@@ -82,7 +82,7 @@ impl Sockets {
         Ok(Self {
             arp: PacketSocket::open_arp().map_err(refused)?,
             ndp: PacketSocket::open_ndp().map_err(refused)?,
-            groups: groups::open().ok(),
+            groups: multicast::open().ok(),
             gossip: gossip.map(gossip::bind).transpose()?,
         })
     }
@@ -113,7 +113,7 @@ pub struct Summary {
     /// Frames in and out.
     pub frames: FrameCounts,
     /// Multicast groups.
-    pub groups: GroupCounts,
+    pub groups: MulticastCounts,
     /// Datagrams in and out.
     pub datagrams: DatagramCounts,
     /// Reports dropped because nobody took them in time.
@@ -141,7 +141,7 @@ pub fn spawn(
         let _guard = runtime.enter();
         (Frames::new(sockets.arp)?, Frames::new(sockets.ndp)?, Gossip::new(sockets.gossip)?)
     };
-    let groups = Groups::start(sockets.groups)?;
+    let groups = MulticastSockets::start(sockets.groups)?;
     let Channels { kubernetes, interfaces, shutdown, reports, summary } = channels;
     thread::Builder::new().name("event-loop".to_owned()).spawn(move || {
         let mut event_loop = EventLoop {
@@ -171,7 +171,7 @@ struct EventLoop {
     speaker: Speaker,
     arp: Frames,
     ndp: Frames,
-    groups: Groups,
+    groups: MulticastSockets,
     gossip: Gossip,
     kubernetes: mpsc::Receiver<Input<'static>>,
     kubernetes_open: bool,

@@ -6,12 +6,13 @@ pub mod event_loop;
 pub mod exclude;
 pub mod frames;
 pub mod gossip;
-pub mod groups;
+
 pub mod interfaces;
 pub mod kube;
 #[cfg(test)]
 mod log_lines;
 pub mod metrics;
+pub mod multicast;
 pub mod notices;
 mod strict_arp;
 #[allow(unsafe_code, reason = "the only module that may: raw sockets need it")]

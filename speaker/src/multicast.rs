@@ -29,7 +29,7 @@ type Key = (InterfaceId, Ipv6Addr);
 
 /// What became of memberships.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GroupCounts {
+pub struct MulticastCounts {
     /// Joined now.
     pub joined: u64,
     /// Wanted, but refused by the kernel for the time being.
@@ -48,7 +48,7 @@ pub fn open() -> io::Result<Socket> {
 
 /// The handle to the thread. Dropping it ends the thread and leaves all groups.
 #[derive(Debug)]
-pub struct Groups {
+pub struct MulticastSockets {
     shared: Arc<Shared>,
     joins: u64,
 }
@@ -66,10 +66,10 @@ struct State {
     wanted: BTreeMap<Key, u64>,
     has_changed: bool,
     is_over: bool,
-    counts: GroupCounts,
+    counts: MulticastCounts,
 }
 
-impl Groups {
+impl MulticastSockets {
     /// Starts the thread with the socket that is open already, if any.
     ///
     /// # Errors
@@ -97,7 +97,7 @@ impl Groups {
 
     /// What happened so far.
     #[must_use]
-    pub fn counts(&self) -> GroupCounts {
+    pub fn counts(&self) -> MulticastCounts {
         self.shared.state().counts
     }
 
@@ -109,7 +109,7 @@ impl Groups {
     }
 }
 
-impl Drop for Groups {
+impl Drop for MulticastSockets {
     fn drop(&mut self) {
         self.change(|state| state.is_over = true);
     }
@@ -158,7 +158,7 @@ impl Joiner {
         while let Some(wanted) = shared.next(!self.missing.is_empty()) {
             self.reconcile(&wanted);
             let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
-            shared.state().counts = GroupCounts {
+            shared.state().counts = MulticastCounts {
                 joined: count(self.joined.len()),
                 missing: count(self.missing.len()),
                 failures: self.failures,
@@ -260,7 +260,7 @@ mod tests {
         const LOOPBACK: InterfaceId = InterfaceId(1);
         const NOWHERE: InterfaceId = InterfaceId(999_999);
         let Ok(first) = open() else { return };
-        let mut groups = Groups::start(Some(first)).expect("a thread");
+        let mut groups = MulticastSockets::start(Some(first)).expect("a thread");
         for number in 0..700 {
             groups.join(LOOPBACK, group(number));
         }
