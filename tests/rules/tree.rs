@@ -30,8 +30,10 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 
 /// The pages that explain the tree.
 pub(crate) fn pages() -> Vec<PathBuf> {
-    let mut pages: Vec<PathBuf> =
-        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].iter().map(|page| root().join(page)).collect();
+    let mut pages: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"]
+        .iter()
+        .map(|page| root().join(page))
+        .collect();
     for entry in fs::read_dir(root().join("docs")).expect("docs/ is there").flatten() {
         pages.extend(Some(entry.path()).filter(|page| page.extension().is_some_and(|end| end == "md")));
     }
