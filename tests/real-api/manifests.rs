@@ -1,7 +1,7 @@
 //! The manifests against a real API server: that it takes every one of them strictly, from
 //! empty, with the commands of the README.
 
-use kube_apiserver::{ApiServer, Identity};
+use kube_apiserver::{ApiServer, ApiUser};
 use tests::manifests::{manifests, objects};
 
 /// What each file or directory is applied with.
@@ -29,7 +29,7 @@ fn every_manifest_is_valid_to_the_letter() {
     api.kubectl(&["apply", "-f", "manifests/base/namespace.yaml"]);
     let dry_run = |how: &str, what: &str| {
         let arguments = ["apply", "--dry-run=server", "--validate=strict", how, what];
-        api.kubectl_as(&Identity::Admin, &arguments, "")
+        api.kubectl_as(&ApiUser::Admin, &arguments, "")
     };
     for (how, what) in TAKEN {
         let Err(error) = dry_run(how, what) else { continue };
@@ -44,7 +44,7 @@ fn every_manifest_is_valid_to_the_letter() {
                    spec: {addresses: [10.0.0.0/24], autoAsign: false}\n";
     let arguments = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];
     let error =
-        api.kubectl_as(&Identity::Admin, &arguments, refused).expect_err("a slip of the pen is noticed");
+        api.kubectl_as(&ApiUser::Admin, &arguments, refused).expect_err("a slip of the pen is noticed");
     assert!(error.contains("autoAsign"), "{error}");
 }
 

@@ -4,7 +4,7 @@
 use ferrolb_api::crd;
 use ferrolb_api::crd::ServiceL2Status;
 use k8s_openapi::api::core::v1 as core;
-use kube_apiserver::{Identity, NAMESPACE};
+use kube_apiserver::{ApiUser, NAMESPACE};
 use serde_json::{Value, json};
 
 use crate::setup::{Stage, WORK, advertisement, pool, typed};
@@ -134,7 +134,7 @@ pub(crate) fn install(stage: &mut Stage) {
     items.extend(bound("metallb-system:controller", "controller", true, &of_controller_everywhere()));
     items.extend(bound("metallb-system:speaker", "speaker", true, &of_speaker_everywhere()));
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
-    stage.api.kubectl_as(&Identity::Admin, &["apply", "-f", "-"], &list).expect("they are good");
+    stage.api.kubectl_as(&ApiUser::Admin, &["apply", "-f", "-"], &list).expect("they are good");
 }
 
 /// Takes away what our own manifests do not replace.

@@ -7,7 +7,7 @@ use ferrolb_api::crd::{IPAddressPool, ServiceL2Status};
 use ferrolb_shell::process::logs::{self, LogLevel};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
-use kube_apiserver::{Identity, NAMESPACE, Request};
+use kube_apiserver::{ApiUser, AuditedRequest, NAMESPACE};
 use serde_json::{Value, json};
 use tests::log_lines::Written;
 use tokio::time::sleep;
@@ -50,7 +50,7 @@ async fn inhabit(stage: &Stage) {
 }
 
 /// The requests that were refused, counted.
-fn refused(requests: &[Request]) -> BTreeMap<String, usize> {
+fn refused(requests: &[AuditedRequest]) -> BTreeMap<String, usize> {
     let mut refused = BTreeMap::new();
     for request in requests.iter().filter(|request| request.code == 403) {
         let what = format!("{} {}/{}", request.verb, request.resource, request.subresource);
@@ -97,7 +97,7 @@ async fn every_address_stays_both_ways() {
     assert_eq!(held(&stage).await, before);
     assert_eq!(key(stage.get(NAMESPACE, "memberlist").await), secret);
     let requests = [stage.requests("controller"), stage.requests("speaker")].concat();
-    let touched = |request: &&Request| request.resource == "services" && request.verb != "watch";
+    let touched = |request: &&AuditedRequest| request.resource == "services" && request.verb != "watch";
     let named: Vec<_> =
         requests.iter().filter(touched).filter(|request| request.name.starts_with("old-")).collect();
     assert!(named.is_empty(), "what stands is not written: {named:#?}");
@@ -131,7 +131,7 @@ async fn every_address_stays_both_ways() {
 }
 
 /// The writes of both programs that the server has accepted.
-fn accepted(stage: &Stage) -> Vec<Request> {
+fn accepted(stage: &Stage) -> Vec<AuditedRequest> {
     let writes = ["controller", "speaker"].map(|account| stage.writes(account)).into_iter().flatten();
     writes.filter(|request| request.code < 400).collect()
 }
@@ -222,8 +222,7 @@ async fn g61_a_takeover_of_the_peers_kind_leaves_no_webhook() {
 
     // Without the step it is refused, and nothing is half done.
     install();
-    let refused =
-        stage.api.kubectl_as(&Identity::Admin, &server_side, "").expect_err("it is MetalLB's field");
+    let refused = stage.api.kubectl_as(&ApiUser::Admin, &server_side, "").expect_err("it is MetalLB's field");
     assert!(refused.contains("should not be set when strategy is not set to Webhook"), "{refused}");
     assert!(conversion(&stage).contains("metallb-webhook-service"));
     stage.api.kubectl(&["patch", "crd", crd, "--type=merge", "-p", guide]);

@@ -15,7 +15,7 @@ use ferrolb_shell::process::shutdown;
 use k8s_openapi::api::core::v1 as core;
 use kube::config::AuthInfo;
 use kube::{Client, Config};
-use kube_apiserver::{NAMESPACE, Request};
+use kube_apiserver::{AuditedRequest, NAMESPACE};
 use prometheus::Registry;
 use serde_json::{Value, json};
 use tests::manifests::{manifests, objects};
@@ -43,7 +43,7 @@ fn part(text: &str) -> Option<&str> {
 }
 
 /// What a request asked the authorizer for.
-fn asked(request: &Request) -> impl Iterator<Item = Attributes<'_>> {
+fn asked(request: &AuditedRequest) -> impl Iterator<Item = Attributes<'_>> {
     // A server-side apply that creates asks for both verbs.
     let created = (request.verb == "patch" && request.code == 201).then_some("create");
     std::iter::once(request.verb.as_str()).chain(created).map(|verb| Attributes {
@@ -57,7 +57,7 @@ fn asked(request: &Request) -> impl Iterator<Item = Attributes<'_>> {
 }
 
 /// Every request was allowed, by one of our grants; and without any of these one would not have been: which.
-fn assert_exact<'a>(account: &str, requests: &'a [Request]) -> BTreeMap<Grant, Attributes<'a>> {
+fn assert_exact<'a>(account: &str, requests: &'a [AuditedRequest]) -> BTreeMap<Grant, Attributes<'a>> {
     let granted = grants(&shipped(), account);
     let refused: Vec<_> = requests.iter().filter(|request| request.code == 403).collect();
     assert!(refused.is_empty(), "{account}: the manifests lack these: {refused:#?}");

@@ -1,7 +1,7 @@
 //! What the real API server takes and refuses, with no controller running, and what `kubectl` then shows.
 
 use ferrolb_api::crd::IPAddressPool;
-use kube_apiserver::{Identity, NAMESPACE};
+use kube_apiserver::{ApiUser, NAMESPACE};
 use serde_json::{Value, json};
 use tests::manifests::{manifests, objects as objects_of};
 
@@ -15,7 +15,7 @@ fn apply(stage: &Stage, objects: impl IntoIterator<Item = Value>) -> Vec<Option<
         object["metadata"] = json!({"name": format!("object-{index}"), "namespace": NAMESPACE});
     }
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
-    let said = stage.api.kubectl_as(&Identity::Admin, &["apply", "-f", "-"], &list);
+    let said = stage.api.kubectl_as(&ApiUser::Admin, &["apply", "-f", "-"], &list);
     let text = said.unwrap_or_else(|refusals| refusals);
     // `The IPAddressPool "object-3" is invalid: ...`, over one line or several.
     let about = |index: usize| {
@@ -155,7 +155,7 @@ async fn the_examples_are_taken_where_their_kinds_are() {
             .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})),
     );
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
-    stage.api.kubectl_as(&Identity::Admin, &["apply", "-f", "-"], &list).expect("they are good");
+    stage.api.kubectl_as(&ApiUser::Admin, &["apply", "-f", "-"], &list).expect("they are good");
     let names: Vec<String> =
         foreign.iter().map(|(group, _, kind)| format!("{}s.{group}", kind.to_lowercase())).collect();
     let wait = ["wait", "crd", "--for=condition=Established", "--timeout=60s"];

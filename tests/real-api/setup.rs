@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
-use kube_apiserver::{ApiServer, Identity, NAMESPACE, Request};
+use kube_apiserver::{ApiServer, ApiUser, AuditedRequest, NAMESPACE};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ pub(crate) struct Stage {
     pub(crate) api: &'static ApiServer,
     pub(crate) admin: Client,
     /// How many requests of each account are other tests'.
-    before: [(Identity, usize); 2],
+    before: [(ApiUser, usize); 2],
     /// Whether the manifests are there.
     turn: MutexGuard<'static, bool>,
 }
@@ -50,13 +50,13 @@ impl Stage {
             api.apply_overlay("manifests/base");
             let work =
                 json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": WORK}}).to_string();
-            api.kubectl_as(&Identity::Admin, &["apply", "-f", "-"], &work).expect("it may be there already");
+            api.kubectl_as(&ApiUser::Admin, &["apply", "-f", "-"], &work).expect("it may be there already");
             *turn = true;
         }
         let admin = api.admin();
         clear(&admin).await;
         let before = ["controller", "speaker"].map(|account| {
-            let account = Identity::account(account);
+            let account = ApiUser::account(account);
             let count = api.requests(&account).len();
             (account, count)
         });
@@ -69,15 +69,15 @@ impl Stage {
     }
 
     /// What an account has asked for in this test. A watch counts when it has ended.
-    pub(crate) fn requests(&self, account: &str) -> Vec<Request> {
-        let account = Identity::account(account);
+    pub(crate) fn requests(&self, account: &str) -> Vec<AuditedRequest> {
+        let account = ApiUser::account(account);
         let before = self.before.iter().find(|(who, _)| *who == account).map_or(0, |(_, count)| *count);
         self.api.requests(&account).split_off(before)
     }
 
     /// The same, of the writes alone.
-    pub(crate) fn writes(&self, account: &str) -> Vec<Request> {
-        let is_write = |request: &Request| !matches!(request.verb.as_str(), "get" | "list" | "watch");
+    pub(crate) fn writes(&self, account: &str) -> Vec<AuditedRequest> {
+        let is_write = |request: &AuditedRequest| !matches!(request.verb.as_str(), "get" | "list" | "watch");
         self.requests(account).into_iter().filter(is_write).collect()
     }
 

@@ -18,7 +18,7 @@ use smoltcp::wire::EthernetAddress;
 
 /// One line of the kernel's neighbour table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Neighbour {
+pub struct KernelNeighbour {
     /// Index of the interface.
     pub interface: u32,
     /// Whose line it is.
@@ -155,7 +155,7 @@ pub fn add_default_route(gateway: IpAddr) -> io::Result<()> {
 ///
 /// # Errors
 /// See [`set_up`].
-pub fn neighbours() -> io::Result<Vec<Neighbour>> {
+pub fn neighbours() -> io::Result<Vec<KernelNeighbour>> {
     with_netlink(async |handle| {
         let lines: Vec<_> =
             handle.neighbours().get().execute().try_collect().await.map_err(io::Error::other)?;
@@ -163,7 +163,7 @@ pub fn neighbours() -> io::Result<Vec<Neighbour>> {
     })
 }
 
-fn read(line: &NeighbourMessage) -> Option<Neighbour> {
+fn read(line: &NeighbourMessage) -> Option<KernelNeighbour> {
     let state = match line.header.state {
         neighbour::NeighbourState::Incomplete => NeighbourState::Incomplete,
         neighbour::NeighbourState::Reachable => NeighbourState::Reachable,
@@ -184,7 +184,7 @@ fn read(line: &NeighbourMessage) -> Option<Neighbour> {
         }
         _ => None,
     });
-    Some(Neighbour { interface: line.header.ifindex, address, mac, state })
+    Some(KernelNeighbour { interface: line.header.ifindex, address, mac, state })
 }
 
 async fn find(handle: &Handle, name: &str) -> io::Result<(u32, EthernetAddress)> {

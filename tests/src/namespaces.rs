@@ -21,7 +21,7 @@ const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
 
 /// The host does not let us have a network namespace with TAP devices.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum NamespaceRefusal {
     /// `unshare` said no.
     #[error(
         "this host forbids unprivileged user namespaces ({0}).\n  \
@@ -57,11 +57,11 @@ pub enum Refusal {
 ///
 /// # Errors
 /// If the host forbids it; the message says what to allow.
-pub fn enter() -> Result<(), Refusal> {
+pub fn enter() -> Result<(), NamespaceRefusal> {
     if !geteuid().is_root() || unshare(CloneFlags::CLONE_NEWNET).is_err() {
         enter_user_namespace()?;
     }
-    kernel::set_up("lo").map_err(Refusal::Capabilities)?;
+    kernel::set_up("lo").map_err(NamespaceRefusal::Capabilities)?;
     netsim::net::tap::TapPort::open("probe")?;
     Ok(())
 }
@@ -80,19 +80,19 @@ pub fn enter_or_leave(test: &str) -> Result<(), ExitCode> {
     Err(if in_ci { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn enter_user_namespace() -> Result<(), Refusal> {
+fn enter_user_namespace() -> Result<(), NamespaceRefusal> {
     let (user, group) = (geteuid(), getegid());
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).map_err(|error| match error {
-        Errno::EINVAL => Refusal::Threads,
-        other => Refusal::Namespaces(other),
+        Errno::EINVAL => NamespaceRefusal::Threads,
+        other => NamespaceRefusal::Namespaces(other),
     })?;
     write("/proc/self/setgroups", "deny")?;
     write("/proc/self/uid_map", &format!("0 {user} 1\n"))?;
     write("/proc/self/gid_map", &format!("0 {group} 1\n"))
 }
 
-fn write(path: &'static str, text: &str) -> Result<(), Refusal> {
-    fs::write(path, text).map_err(|error| Refusal::Proc { path, error })
+fn write(path: &'static str, text: &str) -> Result<(), NamespaceRefusal> {
+    fs::write(path, text).map_err(|error| NamespaceRefusal::Proc { path, error })
 }
 
 /// A further network namespace, with `lo` up. It lives as long as this value, a thread in it, or an open descriptor.

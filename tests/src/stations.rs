@@ -17,7 +17,7 @@ pub const NIC: &str = "eth0";
 
 /// A namespace with one NIC on the switch.
 #[derive(Debug)]
-pub struct Station {
+pub struct KernelStation {
     /// Its network namespace.
     pub namespace: Namespace,
     /// Where it is plugged in.
@@ -26,7 +26,7 @@ pub struct Station {
     pub mac: EthernetAddress,
 }
 
-impl Station {
+impl KernelStation {
     /// A new namespace with `address` on a TAP that is plugged into `bay`. The hardware address ends like it.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use tests::kernel;
 use tokio::runtime::Runtime;
 use tokio::time::{sleep, timeout};
 
-use crate::load::{self, Assigned};
+use crate::load::{self, AssignedCount};
 
 /// The node that both programs are on.
 pub(crate) const NODE: &str = "wk01";
@@ -37,8 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(900);
 const PACE: Duration = Duration::from_millis(200);
 
 /// All of it; goes with the value.
-pub(crate) struct Bench {
-    assigned: Assigned,
+pub(crate) struct FootprintBench {
+    assigned: AssignedCount,
     client: Client,
     runtime: Runtime,
     api: ApiServer,
@@ -48,7 +48,7 @@ pub(crate) struct Bench {
     _nic: TapPort,
 }
 
-impl Bench {
+impl FootprintBench {
     /// Starts everything but the programs. `None` without the binaries of Kubernetes.
     pub(crate) fn start(endpoints: usize) -> anyhow::Result<Option<Self>> {
         let nic = TapPort::open(NIC)?;
@@ -71,7 +71,7 @@ impl Bench {
         let client = runtime.block_on(async { api.admin() });
         let node: Node = serde_json::from_value(json!({"metadata": {"name": NODE}}))?;
         runtime.block_on(Api::all(client.clone()).create(&PostParams::default(), &node))?;
-        let assigned = runtime.block_on(async { Assigned::watch(client.clone()) });
+        let assigned = runtime.block_on(async { AssignedCount::watch(client.clone()) });
         let folder = std::env::temp_dir().join(format!("ferrolb-footprint-{}", std::process::id()));
         fs::create_dir(&folder)?;
         let bench = Self { assigned, client, runtime, api, folder, endpoints, services: 0, _nic: nic };
@@ -143,7 +143,7 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
+impl Drop for FootprintBench {
     fn drop(&mut self) {
         // With what is left there nobody can do anything: the API server is gone.
         let _ = fs::remove_dir_all(&self.folder);

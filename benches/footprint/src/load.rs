@@ -91,11 +91,11 @@ fn slice(number: usize, endpoints: usize) -> Value {
 }
 
 /// The number of Services with an address, as a watch sees it.
-pub(crate) struct Assigned {
+pub(crate) struct AssignedCount {
     count: watch::Receiver<usize>,
 }
 
-impl Assigned {
+impl AssignedCount {
     /// Starts counting, on the current runtime.
     pub(crate) fn watch(client: Client) -> Self {
         let (sender, count) = watch::channel(0);

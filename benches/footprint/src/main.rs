@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use tests::namespaces;
 
-use bench::Bench;
+use bench::FootprintBench;
 use programs::{Program, Running};
 use sizes::Size;
 
@@ -74,10 +74,10 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> anyhow::Result<()> {
     let folder = args.programs.canonicalize();
     let folder = folder.with_context(|| format!("no programs in {}", args.programs.display()))?;
-    let Some(mut bench) = Bench::start(args.endpoints)? else {
+    let Some(mut bench) = FootprintBench::start(args.endpoints)? else {
         anyhow::bail!("it needs the binaries of Kubernetes");
     };
-    let start = |bench: &Bench| -> anyhow::Result<[Running; 2]> {
+    let start = |bench: &FootprintBench| -> anyhow::Result<[Running; 2]> {
         let start = |program| Running::start(bench, &folder, program);
         let mut both = [start(Program::Controller)?, start(Program::Speaker)?];
         both.iter_mut().try_for_each(|running| running.wait_until_ready())?;

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use kube_apiserver::{NAMESPACE, Process};
+use kube_apiserver::{ChildProcess, NAMESPACE};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::bench::{Bench, NODE, NODE_ADDRESS};
+use crate::bench::{FootprintBench, NODE, NODE_ADDRESS};
 use crate::sizes::Size;
 
 /// How long a program may take until it is ready, also with many Services.
@@ -48,12 +48,12 @@ impl Program {
 /// A program that runs.
 pub(crate) struct Running {
     program: Program,
-    process: Process,
+    process: ChildProcess,
 }
 
 impl Running {
     /// Starts the program of that name in `programs`.
-    pub(crate) fn start(bench: &Bench, programs: &Path, program: Program) -> anyhow::Result<Self> {
+    pub(crate) fn start(bench: &FootprintBench, programs: &Path, program: Program) -> anyhow::Result<Self> {
         let path = programs.join(program.name());
         anyhow::ensure!(path.is_file(), "there is no {}", path.display());
         let kubeconfig = kubeconfig(bench, program)?;
@@ -78,7 +78,7 @@ impl Running {
             command.push("--leader-elect".to_owned());
         }
         let process =
-            Process::start(program.name(), Path::new("/usr/bin/env"), &command, bench.folder(), false);
+            ChildProcess::start(program.name(), Path::new("/usr/bin/env"), &command, bench.folder(), false);
         Ok(Self { program, process })
     }
 
@@ -124,7 +124,7 @@ impl Running {
 }
 
 /// A kubeconfig of the program's service account that the speaker can still read when it has become nobody.
-fn kubeconfig(bench: &Bench, program: Program) -> anyhow::Result<String> {
+fn kubeconfig(bench: &FootprintBench, program: Program) -> anyhow::Result<String> {
     let name = program.name();
     // Each has its own, for the other may be reading.
     let authority = fs::read(bench.api().folder().join("ca.crt"))?;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Container, Service};
-use kube_apiserver::{ApiServer, Identity, NAMESPACE};
+use kube_apiserver::{ApiServer, ApiUser, NAMESPACE};
 use serde_json::json;
 use tests::probe::{Probe, Record};
 
@@ -408,9 +408,9 @@ impl Cluster {
 
     /// Writes that our programs have asked for so far, the Lease's apart.
     #[must_use]
-    pub fn writes(&self) -> Vec<kube_apiserver::Request> {
+    pub fn writes(&self) -> Vec<kube_apiserver::AuditedRequest> {
         let accounts =
-            [Program::Controller, Program::Speaker].map(|program| Identity::account(program.name()));
+            [Program::Controller, Program::Speaker].map(|program| ApiUser::account(program.name()));
         let all = accounts.iter().flat_map(|account| self.api.requests(account));
         let is_write =
             |verb: &str| ["create", "update", "patch", "delete", "deletecollection"].contains(&verb);

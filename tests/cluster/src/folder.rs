@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use cluster::Cluster;
-use kube_apiserver::Identity;
+use kube_apiserver::ApiUser;
 
 /// A directory for logs; one of our own making goes with the value.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Folder {
         };
         let cases: String = cluster.lan().namespaces().map(named).collect();
         let names: Vec<String> = cluster.lan().namespaces().map(|(name, _)| name).collect();
-        let kubeconfig = cluster.api().kubeconfig(&Identity::Admin);
+        let kubeconfig = cluster.api().kubeconfig(&ApiUser::Admin);
         let assets = std::env::var("KUBEBUILDER_ASSETS").unwrap_or_default();
         // Root needs no user namespace, and is in none of ours.
         let text = format!(

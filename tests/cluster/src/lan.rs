@@ -11,7 +11,7 @@ use netsim::net::port::PortId;
 use smoltcp::wire::EthernetAddress;
 use tests::kernel;
 use tests::namespaces::{Namespace, set_sysctl};
-use tests::stations::{Station, plug};
+use tests::stations::{KernelStation, plug};
 
 /// Where the API server is: the address that Talos announces for it.
 pub const API: Ipv4Addr = Ipv4Addr::new(172, 16, 16, 100);
@@ -35,27 +35,27 @@ const BEHIND_VLAN: u16 = 50;
 pub struct Lan {
     bay: Patchbay,
     /// The calling process's own namespace, from which people work.
-    pub console: Station,
+    pub console: KernelStation,
     /// The API server's.
-    pub api: Station,
+    pub api: KernelStation,
     /// Forwards between the nodes' network and the client's.
-    pub router: Station,
+    pub router: KernelStation,
     /// Whoever wants something of a Service.
-    pub client: Station,
+    pub client: KernelStation,
     /// In the order of [`NODES`].
-    pub nodes: Vec<Station>,
+    pub nodes: Vec<KernelStation>,
     /// Of the controllers' Pods.
-    pub pods: Vec<Station>,
+    pub pods: Vec<KernelStation>,
 }
 
 impl Lan {
     /// Builds it. The process must be alone in a network namespace of its own, see [`tests::namespaces::enter`].
     pub(crate) fn start() -> io::Result<Self> {
         let bay = Patchbay::start(1)?;
-        let console = Station::join_from(Namespace::current()?, &bay, "console", CONSOLE)?;
-        let api = Station::join(&bay, "api", API)?;
-        let router = Station::join(&bay, "router", ROUTER)?;
-        let client = Station::join(&bay, "client", CLIENT)?;
+        let console = KernelStation::join_from(Namespace::current()?, &bay, "console", CONSOLE)?;
+        let api = KernelStation::join(&bay, "api", API)?;
+        let router = KernelStation::join(&bay, "router", ROUTER)?;
+        let client = KernelStation::join(&bay, "client", CLIENT)?;
         let (name, mac, address) = BEHIND;
         let behind = plug(&bay, &router.namespace, "router to client", name, mac)?;
         router.namespace.run(|| -> io::Result<()> {
@@ -71,7 +71,7 @@ impl Lan {
         .map_err(io::Error::other)?;
         let nodes = NODES.iter().map(|(name, address)| node(&bay, name, *address));
         let pods = PODS.iter().zip(1..).map(|(address, number)| {
-            let station = Station::join(&bay, &format!("controller {number}"), *address)?;
+            let station = KernelStation::join(&bay, &format!("controller {number}"), *address)?;
             station.namespace.run(|| kernel::add_default_route(IpAddr::V4(ROUTER)))??;
             Ok(station)
         });
@@ -125,8 +125,8 @@ impl Lan {
 
 /// A node's network, with the settings that kube-proxy asks for in IPVS mode: its kernel takes packets for addresses on
 /// `lo`, and never answers ARP for them.
-fn node(bay: &Patchbay, name: &str, address: Ipv4Addr) -> io::Result<Station> {
-    let station = Station::join(bay, name, address)?;
+fn node(bay: &Patchbay, name: &str, address: Ipv4Addr) -> io::Result<KernelStation> {
+    let station = KernelStation::join(bay, name, address)?;
     station.namespace.run(|| -> io::Result<()> {
         set_sysctl("ipv4/conf/all/arp_ignore", "1")?;
         set_sysctl("ipv4/conf/all/arp_announce", "2")?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, PodSpec, PodTemplateSpec, Secret, Volume};
-use kube_apiserver::{ApiServer, NAMESPACE, Process};
+use kube_apiserver::{ApiServer, ChildProcess, NAMESPACE};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
@@ -46,7 +46,7 @@ pub(crate) struct Place<'a> {
 pub(crate) struct Pod {
     /// Its name.
     pub(crate) name: String,
-    process: Process,
+    process: ChildProcess,
     web: (IpAddr, u16),
     ready_path: String,
     status: Value,
@@ -97,9 +97,9 @@ impl Pod {
             files.extend(content.into_iter().map(|(key, bytes)| (Path::new(path).join(key), bytes)));
         }
         let command = command(program, container, &name, place)?;
-        let process = place.namespace.run(|| -> io::Result<Process> {
+        let process = place.namespace.run(|| -> io::Result<ChildProcess> {
             change_root(&files)?;
-            Ok(Process::start(&name, Path::new("/usr/bin/env"), &command, folder, false))
+            Ok(ChildProcess::start(&name, Path::new("/usr/bin/env"), &command, folder, false))
         })??;
         let (port, ready_path) = readiness(container)?;
         Ok(Self { name, process, web: (IpAddr::V4(place.address), port), ready_path, status })

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::error::{Cause, Refusal};
 use crate::fields::{
-    FieldSet, ListType, Manager, Owners, Path, Shape, below, changed, display, get, item_key, leaves, remove,
+    FieldOwners, FieldSet, ListType, Manager, Path, Shape, below, changed, display, get, item_key, leaves,
+    remove,
 };
 use crate::kinds::Kind;
 
@@ -16,11 +17,11 @@ use crate::kinds::Kind;
 pub(crate) fn apply(
     kind: &Kind,
     live: &Value,
-    owners: &Owners,
+    owners: &FieldOwners,
     applied: &Value,
     manager: &Manager,
     force: bool,
-) -> Result<(Value, Owners), Refusal> {
+) -> Result<(Value, FieldOwners), Refusal> {
     let shape = Shape::new(kind);
     let wanted = leaves(&shape, applied);
     let mut merged = live.clone();
@@ -49,7 +50,13 @@ pub(crate) fn apply(
 }
 
 /// The owners after a write that was no apply: what it changed is the writer's.
-pub(crate) fn take_over(kind: &Kind, old: &Value, new: &Value, owners: &Owners, manager: &Manager) -> Owners {
+pub(crate) fn take_over(
+    kind: &Kind,
+    old: &Value,
+    new: &Value,
+    owners: &FieldOwners,
+    manager: &Manager,
+) -> FieldOwners {
     let shape = Shape::new(kind);
     let taken = changed(&shape, old, new);
     let present = leaves(&shape, new);
@@ -67,7 +74,7 @@ fn conflicts(
     shape: &Shape<'_>,
     live: &Value,
     merged: &Value,
-    owners: &Owners,
+    owners: &FieldOwners,
     wanted: &FieldSet,
     manager: &Manager,
 ) -> Vec<(Manager, Path)> {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::error::{Cause, Refusal};
-use crate::request::{Action, ApiRequest, ListOptions, Target};
-use crate::store::{Key, Store};
-use crate::write::Writer;
+use crate::request::{ApiRequest, ListOptions, RequestAction, RequestTarget};
+use crate::store::{Location, ObjectStore};
+use crate::write::StoreWriter;
 
 /// Finalizers that Kubernetes itself would work off are not known here: an
 /// object with any waits until somebody removes them.
 pub(crate) struct Executor<'s> {
-    pub(crate) store: &'s mut Store,
+    pub(crate) store: &'s mut ObjectStore,
     /// The wall clock, RFC 3339.
     pub(crate) now: String,
 }
@@ -25,26 +25,27 @@ impl Executor<'_> {
         let target = &request.target;
         let ok = |object: Arc<Value>| (200, Value::clone(&object));
         match &request.action {
-            Action::Get => self.get(target).map(ok),
-            Action::List(options) => self.list(target, options, stale).map(|list| (200, list)),
-            Action::Watch(_) => Err(Refusal::method_not_allowed()),
-            Action::Create { body, manager } => {
+            RequestAction::Get => self.get(target).map(ok),
+            RequestAction::List(options) => self.list(target, options, stale).map(|list| (200, list)),
+            RequestAction::Watch(_) => Err(Refusal::method_not_allowed()),
+            RequestAction::Create { body, manager } => {
                 self.writer().create(target, body, manager).map(|object| (201, Value::clone(&object)))
             }
-            Action::Update { body, manager } => self.writer().replace(target, body, manager).map(ok),
-            Action::Patch { patch, manager, force } => {
+            RequestAction::Update { body, manager } => self.writer().replace(target, body, manager).map(ok),
+            RequestAction::Patch { patch, manager, force } => {
                 // Only an apply may find nothing there, and then it creates.
                 let code = if self.get(target).is_ok() { 200 } else { 201 };
                 let patched = self.writer().patch(target, patch, manager.as_deref(), *force);
                 patched.map(|object| (code, Value::clone(&object)))
             }
-            Action::Delete { options } => self.delete(target, options).map(|answer| (200, answer)),
-            Action::DeleteCollection { selectors } => {
+            RequestAction::Delete { options } => self.delete(target, options).map(|answer| (200, answer)),
+            RequestAction::DeleteCollection { selectors } => {
                 let options = ListOptions { selectors: selectors.clone(), ..ListOptions::default() };
                 let list = self.list(target, &options, 0)?;
                 for item in list["items"].as_array().into_iter().flatten() {
                     let text = |field: &str| item["metadata"][field].as_str().map(str::to_owned);
-                    let one = Target { namespace: text("namespace"), name: text("name"), ..target.clone() };
+                    let one =
+                        RequestTarget { namespace: text("namespace"), name: text("name"), ..target.clone() };
                     self.delete(&one, &Value::Null)?;
                 }
                 Ok((200, list))
@@ -52,17 +53,17 @@ impl Executor<'_> {
         }
     }
 
-    fn writer(&mut self) -> Writer<'_> {
-        Writer { store: self.store, now: self.now.clone() }
+    fn writer(&mut self) -> StoreWriter<'_> {
+        StoreWriter { store: self.store, now: self.now.clone() }
     }
 
-    fn get(&self, target: &Target) -> Result<Arc<Value>, Refusal> {
+    fn get(&self, target: &RequestTarget) -> Result<Arc<Value>, Refusal> {
         let key = key(target, target.name.as_deref().unwrap_or_default());
         let stored = self.store.get(&key);
         stored.map(|stored| stored.object.clone()).ok_or_else(|| not_found(target))
     }
 
-    fn list(&self, target: &Target, options: &ListOptions, stale: u64) -> Result<Value, Refusal> {
+    fn list(&self, target: &RequestTarget, options: &ListOptions, stale: u64) -> Result<Value, Refusal> {
         let current = self.store.revision();
         let (revision, after) = match &options.continue_token {
             Some(token) => self.resume(token)?,
@@ -124,7 +125,7 @@ impl Executor<'_> {
         Ok((revision, Some(after)))
     }
 
-    fn delete(&mut self, target: &Target, options: &Value) -> Result<Value, Refusal> {
+    fn delete(&mut self, target: &RequestTarget, options: &Value) -> Result<Value, Refusal> {
         let name = target.name.clone().unwrap_or_default();
         let key = key(target, &name);
         let stored = self.store.get(&key).cloned().ok_or_else(|| not_found(target))?;
@@ -159,8 +160,8 @@ pub(crate) fn expired() -> Refusal {
 }
 
 /// Where the object `name` of a target lies.
-pub(crate) fn key(target: &Target, name: &str) -> Key {
-    Key {
+pub(crate) fn key(target: &RequestTarget, name: &str) -> Location {
+    Location {
         group: target.kind.group.clone(),
         plural: target.kind.plural.clone(),
         namespace: target.namespace.clone().unwrap_or_default(),
@@ -169,6 +170,6 @@ pub(crate) fn key(target: &Target, name: &str) -> Key {
 }
 
 /// The refusal where a target does not exist.
-pub(crate) fn not_found(target: &Target) -> Refusal {
+pub(crate) fn not_found(target: &RequestTarget) -> Refusal {
     Refusal::not_found(&target.kind.qualified(), target.name.as_deref().unwrap_or_default())
 }

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use crate::error::Refusal;
 use crate::execute::key;
 use crate::faults::{Fault, FaultPlan, Match};
-use crate::fields::{Owners, display};
+use crate::fields::{FieldOwners, display};
 use crate::kinds::Kinds;
 use crate::patch::Patch;
 use crate::rbac::Rbac;
-use crate::request::{Action, ApiRequest, ListOptions, Target};
+use crate::request::{ApiRequest, ListOptions, RequestAction, RequestTarget};
 use crate::server::{ADMIN, RequestRecord, Server, Shared, serve};
 
 /// The field manager of what a test writes through its handle.
@@ -104,7 +104,7 @@ impl FakeApi {
             self.ensure_namespace(namespace);
         }
         let target = self.target::<K>(namespace, None, None)?;
-        let action = Action::Create { body: body.clone(), manager: TEST_MANAGER.to_owned() };
+        let action = RequestAction::Create { body: body.clone(), manager: TEST_MANAGER.to_owned() };
         let created = self.execute(target, action)?;
         let status = body.get("status").filter(|status| !status.is_null());
         let Some(status) = status else { return decode(created) };
@@ -146,7 +146,7 @@ impl FakeApi {
         K: Resource<DynamicType = ()>,
     {
         let target = self.target::<K>(namespace, Some(name), None)?;
-        self.execute(target, Action::Delete { options: Value::Null }).map(|_| ())
+        self.execute(target, RequestAction::Delete { options: Value::Null }).map(|_| ())
     }
 
     /// An object, if it is there.
@@ -158,7 +158,7 @@ impl FakeApi {
         K: Resource<DynamicType = ()> + DeserializeOwned,
     {
         let target = self.target::<K>(namespace, Some(name), None)?;
-        match self.execute(target, Action::Get) {
+        match self.execute(target, RequestAction::Get) {
             Ok(object) => decode(object).map(Some),
             Err(refusal) if refusal.code == 404 => Ok(None),
             Err(refusal) => Err(refusal),
@@ -174,7 +174,7 @@ impl FakeApi {
         K: Resource<DynamicType = ()> + DeserializeOwned,
     {
         let target = self.target::<K>(namespace, None, None)?;
-        let mut list = self.execute(target, Action::List(ListOptions::default()))?;
+        let mut list = self.execute(target, RequestAction::List(ListOptions::default()))?;
         list["items"].as_array_mut().into_iter().flatten().map(|item| decode(item.take())).collect()
     }
 
@@ -188,9 +188,10 @@ impl FakeApi {
         let kind = server.kinds.of_object(&object);
         let kind = kind.ok_or_else(|| Refusal::no_such_path(&object["kind"].to_string()))?;
         let text = |field: &str| object["metadata"][field].as_str().map(str::to_owned);
-        let target = Target { kind, namespace: text("namespace"), name: text("name"), subresource: None };
+        let target =
+            RequestTarget { kind, namespace: text("namespace"), name: text("name"), subresource: None };
         let at = key(&target, target.name.as_deref().unwrap_or_default());
-        server.store.put(at, object, Owners::new());
+        server.store.put(at, object, FieldOwners::new());
         drop(server);
         self.0.tick();
         Ok(())
@@ -324,10 +325,10 @@ impl FakeApi {
 
     fn ensure_namespace(&self, name: &str) {
         let kind = self.0.lock().kinds.by_path("", "v1", "namespaces");
-        let target = kind.map(|kind| Target { kind, namespace: None, name: None, subresource: None });
+        let target = kind.map(|kind| RequestTarget { kind, namespace: None, name: None, subresource: None });
         let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name,
             "labels": {"kubernetes.io/metadata.name": name}}});
-        let action = Action::Create { body, manager: TEST_MANAGER.to_owned() };
+        let action = RequestAction::Create { body, manager: TEST_MANAGER.to_owned() };
         // It may be there already, which is what is wanted.
         let _ = target.map(|target| self.execute(target, action));
     }
@@ -344,7 +345,7 @@ impl FakeApi {
     {
         let target = self.target::<K>(namespace, Some(name), subresource)?;
         let manager = Some(TEST_MANAGER.to_owned());
-        let action = Action::Patch { patch: Patch::Merge(patch), manager, force: false };
+        let action = RequestAction::Patch { patch: Patch::Merge(patch), manager, force: false };
         decode(self.execute(target, action)?)
     }
 
@@ -353,13 +354,13 @@ impl FakeApi {
         namespace: Option<&str>,
         name: Option<&str>,
         subresource: Option<&str>,
-    ) -> Result<Target, Refusal>
+    ) -> Result<RequestTarget, Refusal>
     where
         K: Resource<DynamicType = ()>,
     {
         let (group, version, plural) = (K::group(&()), K::version(&()), K::plural(&()));
         let kind = self.0.lock().kinds.by_path(&group, &version, &plural);
-        Ok(Target {
+        Ok(RequestTarget {
             kind: kind.ok_or_else(|| Refusal::no_such_path(&plural))?,
             namespace: namespace.map(str::to_owned),
             name: name.map(str::to_owned),
@@ -367,7 +368,7 @@ impl FakeApi {
         })
     }
 
-    fn execute(&self, target: Target, action: Action) -> Result<Value, Refusal> {
+    fn execute(&self, target: RequestTarget, action: RequestAction) -> Result<Value, Refusal> {
         let request = ApiRequest { target, action, metadata_only: false };
         let answer = self.0.lock().executor().execute(&request, 0);
         self.0.tick();

@@ -236,13 +236,13 @@ struct RunningPlan {
 
 /// All faults that are set.
 #[derive(Debug, Default)]
-pub(crate) struct Faults {
+pub(crate) struct ActiveFaults {
     gone: bool,
     injected: Vec<(Match, Fault, usize)>,
     plan: Option<RunningPlan>,
 }
 
-impl Faults {
+impl ActiveFaults {
     pub(crate) fn set_gone(&mut self, gone: bool) {
         self.gone = gone;
     }

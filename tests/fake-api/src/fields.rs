@@ -8,7 +8,7 @@ use crate::kinds::{Kind, Schema};
 
 /// One step into an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Step {
+pub(crate) enum PathStep {
     /// A member of an object.
     Field(String),
     /// The item of a keyed list, by the values of its keys.
@@ -18,7 +18,7 @@ pub(crate) enum Step {
 }
 
 /// A field, from the root of the object.
-pub(crate) type Path = Vec<Step>;
+pub(crate) type Path = Vec<PathStep>;
 /// A set of fields; only leaves are listed.
 pub(crate) type FieldSet = BTreeSet<Path>;
 
@@ -31,7 +31,7 @@ pub(crate) struct Manager {
 }
 
 /// The fields that each manager owns.
-pub(crate) type Owners = BTreeMap<Manager, FieldSet>;
+pub(crate) type FieldOwners = BTreeMap<Manager, FieldSet>;
 
 /// How the items of a list belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,8 +147,8 @@ fn is_identity(path: &Path) -> bool {
         "managedFields",
     ];
     match path.as_slice() {
-        [Step::Field(field)] => field == "apiVersion" || field == "kind" || field == "metadata",
-        [Step::Field(first), Step::Field(second), ..] => {
+        [PathStep::Field(field)] => field == "apiVersion" || field == "kind" || field == "metadata",
+        [PathStep::Field(first), PathStep::Field(second), ..] => {
             first == "metadata" && OF_METADATA.contains(&second.as_str())
         }
         _ => false,
@@ -159,7 +159,7 @@ fn collect(shape: &Shape<'_>, value: &Value, at: &str, path: &mut Path, set: &mu
     match value {
         Value::Object(map) if !map.is_empty() && !shape.map_is_atomic(at) => {
             for (name, member) in map {
-                path.push(Step::Field(name.clone()));
+                path.push(PathStep::Field(name.clone()));
                 collect(shape, member, &below(at, name), path, set);
                 path.pop();
             }
@@ -170,14 +170,14 @@ fn collect(shape: &Shape<'_>, value: &Value, at: &str, path: &mut Path, set: &mu
             }
             ListType::Set => {
                 for item in items {
-                    path.push(Step::Member(item.to_string()));
+                    path.push(PathStep::Member(item.to_string()));
                     set.insert(path.clone());
                     path.pop();
                 }
             }
             ListType::Keyed(keys) => {
                 for item in items {
-                    path.push(Step::Item(item_key(item, &keys)));
+                    path.push(PathStep::Item(item_key(item, &keys)));
                     collect(shape, item, &format!("{at}[]"), path, set);
                     path.pop();
                 }
@@ -195,21 +195,21 @@ pub(crate) fn below(at: &str, name: &str) -> String {
 }
 
 /// The value at a path.
-pub(crate) fn get<'v>(shape: &Shape<'_>, object: &'v Value, path: &[Step]) -> Option<&'v Value> {
+pub(crate) fn get<'v>(shape: &Shape<'_>, object: &'v Value, path: &[PathStep]) -> Option<&'v Value> {
     let mut value = object;
     let mut at = String::new();
     for step in path {
         value = match step {
-            Step::Field(name) => {
+            PathStep::Field(name) => {
                 at = below(&at, name);
                 value.get(name)?
             }
-            Step::Item(key) => {
+            PathStep::Item(key) => {
                 let ListType::Keyed(keys) = shape.list(&at) else { return None };
                 at.push_str("[]");
                 value.as_array()?.iter().find(|item| item_key(item, &keys) == *key)?
             }
-            Step::Member(text) => {
+            PathStep::Member(text) => {
                 let member: Value = serde_json::from_str(text).ok()?;
                 value.as_array()?.iter().find(|item| **item == member)?
             }
@@ -219,14 +219,14 @@ pub(crate) fn get<'v>(shape: &Shape<'_>, object: &'v Value, path: &[Step]) -> Op
 }
 
 /// Takes a leaf out of an object, and the containers that it leaves empty.
-pub(crate) fn remove(shape: &Shape<'_>, object: &mut Value, path: &[Step]) {
+pub(crate) fn remove(shape: &Shape<'_>, object: &mut Value, path: &[PathStep]) {
     remove_below(shape, object, "", path);
 }
 
-fn remove_below(shape: &Shape<'_>, value: &mut Value, at: &str, path: &[Step]) {
+fn remove_below(shape: &Shape<'_>, value: &mut Value, at: &str, path: &[PathStep]) {
     let Some((step, rest)) = path.split_first() else { return };
     match step {
-        Step::Field(name) => {
+        PathStep::Field(name) => {
             let Some(map) = value.as_object_mut() else { return };
             let Some(member) = map.get_mut(name) else { return };
             remove_below(shape, member, &below(at, name), rest);
@@ -234,7 +234,7 @@ fn remove_below(shape: &Shape<'_>, value: &mut Value, at: &str, path: &[Step]) {
                 map.remove(name);
             }
         }
-        Step::Item(key) => {
+        PathStep::Item(key) => {
             let ListType::Keyed(keys) = shape.list(at) else { return };
             let Some(items) = value.as_array_mut() else { return };
             let Some(index) = items.iter().position(|item| item_key(item, &keys) == *key) else { return };
@@ -244,7 +244,7 @@ fn remove_below(shape: &Shape<'_>, value: &mut Value, at: &str, path: &[Step]) {
                 items.remove(index);
             }
         }
-        Step::Member(text) => {
+        PathStep::Member(text) => {
             let member: Value = serde_json::from_str(text).unwrap_or_default();
             if let Some(items) = value.as_array_mut() {
                 items.retain(|item| *item != member);
@@ -265,12 +265,12 @@ fn is_empty(value: &Value) -> bool {
 pub(crate) fn display(path: &Path) -> String {
     path.iter()
         .map(|step| match step {
-            Step::Field(name) => format!(".{name}"),
-            Step::Item(key) => {
+            PathStep::Field(name) => format!(".{name}"),
+            PathStep::Item(key) => {
                 let pairs: Vec<_> = key.iter().map(|(key, value)| format!("{key}={value}")).collect();
                 format!("[{}]", pairs.join(","))
             }
-            Step::Member(text) => format!("[={text}]"),
+            PathStep::Member(text) => format!("[={text}]"),
         })
         .collect()
 }

@@ -14,7 +14,7 @@ use crate::selectors::Selectors;
 
 /// What a request is about.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct RequestTarget {
     pub(crate) kind: Arc<Kind>,
     /// `None` for a cluster-scoped kind and for all namespaces.
     pub(crate) namespace: Option<String>,
@@ -24,7 +24,7 @@ pub(crate) struct Target {
 
 /// What a request asks for.
 #[derive(Clone, Debug)]
-pub(crate) enum Action {
+pub(crate) enum RequestAction {
     Get,
     List(ListOptions),
     Watch(WatchOptions),
@@ -58,8 +58,8 @@ pub(crate) struct WatchOptions {
 /// A request that can be authorized and carried out.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiRequest {
-    pub(crate) target: Target,
-    pub(crate) action: Action,
+    pub(crate) target: RequestTarget,
+    pub(crate) action: RequestAction,
     /// Whether only metadata is wanted in the answer.
     pub(crate) metadata_only: bool,
 }
@@ -69,9 +69,9 @@ impl ApiRequest {
     /// the one that its field selector asks for.
     pub(crate) fn authorized_name(&self) -> Option<&str> {
         let selected = match &self.action {
-            Action::List(options) => options.selectors.name(),
-            Action::Watch(options) => options.selectors.name(),
-            Action::DeleteCollection { selectors } => selectors.name(),
+            RequestAction::List(options) => options.selectors.name(),
+            RequestAction::Watch(options) => options.selectors.name(),
+            RequestAction::DeleteCollection { selectors } => selectors.name(),
             _ => None,
         };
         self.target.name.as_deref().or(selected)
@@ -81,7 +81,7 @@ impl ApiRequest {
     ///
     /// # Errors
     /// 404 for a path that is not served, 405 for a method that it does not take.
-    pub(crate) fn envelope(kinds: &Kinds, parts: &Parts) -> Result<(Target, &'static str), Refusal> {
+    pub(crate) fn envelope(kinds: &Kinds, parts: &Parts) -> Result<(RequestTarget, &'static str), Refusal> {
         let target = target(kinds, parts.uri.path())?;
         let verb = match (parts.method.as_str(), target.name.is_some()) {
             ("GET", false) if flag(&query(parts.uri.query().unwrap_or_default()), "watch") => "watch",
@@ -116,7 +116,7 @@ impl ApiRequest {
     }
 }
 
-fn target(kinds: &Kinds, path: &str) -> Result<Target, Refusal> {
+fn target(kinds: &Kinds, path: &str) -> Result<RequestTarget, Refusal> {
     let unknown = || Refusal::no_such_path(path);
     let steps: Vec<String> = path.split('/').filter(|step| !step.is_empty()).map(percent_decode).collect();
     let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
@@ -144,17 +144,17 @@ fn target(kinds: &Kinds, path: &str) -> Result<Target, Refusal> {
     if misplaced || unknown_subresource {
         return Err(unknown());
     }
-    Ok(Target { kind, namespace, name, subresource })
+    Ok(RequestTarget { kind, namespace, name, subresource })
 }
 
 fn action(
-    target: &Target,
+    target: &RequestTarget,
     method: &Method,
     query: &BTreeMap<String, String>,
     content_type: &str,
     user_agent: &str,
     body: &[u8],
-) -> Result<Action, Refusal> {
+) -> Result<RequestAction, Refusal> {
     // Without a name given, the first part of the user agent names the manager.
     let given = query.get("fieldManager").filter(|name| !name.is_empty()).cloned();
     let manager = || {
@@ -162,32 +162,32 @@ fn action(
         given.clone().unwrap_or_else(|| agent.unwrap_or("unknown").to_owned())
     };
     match (method.as_str(), target.name.is_some()) {
-        ("GET", false) if flag(query, "watch") => watch_options(target, query).map(Action::Watch),
-        ("GET", false) => list_options(target, query).map(Action::List),
-        ("GET", true) => Ok(Action::Get),
-        ("POST", false) => Ok(Action::Create { body: json(body)?, manager: manager() }),
-        ("PUT", true) => Ok(Action::Update { body: json(body)?, manager: manager() }),
+        ("GET", false) if flag(query, "watch") => watch_options(target, query).map(RequestAction::Watch),
+        ("GET", false) => list_options(target, query).map(RequestAction::List),
+        ("GET", true) => Ok(RequestAction::Get),
+        ("POST", false) => Ok(RequestAction::Create { body: json(body)?, manager: manager() }),
+        ("PUT", true) => Ok(RequestAction::Update { body: json(body)?, manager: manager() }),
         ("PATCH", true) => {
             let patch = Patch::parse(&target.kind, content_type, body)?;
             let apply = matches!(patch, Patch::Apply(_));
             let manager = if apply { given } else { Some(manager()) };
-            Ok(Action::Patch { patch, manager, force: flag(query, "force") })
+            Ok(RequestAction::Patch { patch, manager, force: flag(query, "force") })
         }
         ("DELETE", true) if target.subresource.is_none() => {
             let options = if body.is_empty() { Value::Null } else { json(body)? };
-            Ok(Action::Delete { options })
+            Ok(RequestAction::Delete { options })
         }
-        ("DELETE", false) => Ok(Action::DeleteCollection { selectors: selectors(target, query)? }),
+        ("DELETE", false) => Ok(RequestAction::DeleteCollection { selectors: selectors(target, query)? }),
         _ => Err(Refusal::method_not_allowed()),
     }
 }
 
-fn selectors(target: &Target, query: &BTreeMap<String, String>) -> Result<Selectors, Refusal> {
+fn selectors(target: &RequestTarget, query: &BTreeMap<String, String>) -> Result<Selectors, Refusal> {
     let text = |key: &str| query.get(key).map_or("", String::as_str);
     Selectors::parse(text("labelSelector"), text("fieldSelector"), target.kind.selectable)
 }
 
-fn list_options(target: &Target, query: &BTreeMap<String, String>) -> Result<ListOptions, Refusal> {
+fn list_options(target: &RequestTarget, query: &BTreeMap<String, String>) -> Result<ListOptions, Refusal> {
     let limit: Option<usize> = number(query, "limit")?;
     Ok(ListOptions {
         selectors: selectors(target, query)?,
@@ -198,7 +198,7 @@ fn list_options(target: &Target, query: &BTreeMap<String, String>) -> Result<Lis
     })
 }
 
-fn watch_options(target: &Target, query: &BTreeMap<String, String>) -> Result<WatchOptions, Refusal> {
+fn watch_options(target: &RequestTarget, query: &BTreeMap<String, String>) -> Result<WatchOptions, Refusal> {
     let options = WatchOptions {
         selectors: selectors(target, query)?,
         resource_version: number(query, "resourceVersion")?,

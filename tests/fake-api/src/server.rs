@@ -16,13 +16,13 @@ use tower::BoxError;
 
 use crate::error::Refusal;
 use crate::execute::{Executor, key};
-use crate::faults::{Fault, Faults, HANG};
+use crate::faults::{ActiveFaults, Fault, HANG};
 use crate::kinds::Kinds;
 use crate::patch::Patch;
 use crate::rbac::{Attributes, Rbac};
-use crate::request::{Action, ApiRequest, Target};
+use crate::request::{ApiRequest, RequestAction, RequestTarget};
 use crate::review::{self, Tokens};
-use crate::store::Store;
+use crate::store::ObjectStore;
 use crate::watch::{Watch, WatchEntry};
 
 /// The user that may do everything.
@@ -80,11 +80,11 @@ impl RequestRecord {
 /// Everything behind the lock.
 #[derive(Debug)]
 pub(crate) struct Server {
-    pub(crate) store: Store,
+    pub(crate) store: ObjectStore,
     pub(crate) kinds: Kinds,
     pub(crate) rbac: Rbac,
     pub(crate) tokens: Tokens,
-    pub(crate) faults: Faults,
+    pub(crate) faults: ActiveFaults,
     pub(crate) watches: BTreeMap<u64, WatchEntry>,
     pub(crate) log: Vec<RequestRecord>,
     started: Instant,
@@ -101,11 +101,11 @@ pub(crate) struct Shared {
 impl Server {
     pub(crate) fn new(kinds: Kinds, rbac: Rbac) -> Self {
         Self {
-            store: Store::default(),
+            store: ObjectStore::default(),
             kinds,
             rbac,
             tokens: Tokens::default(),
-            faults: Faults::default(),
+            faults: ActiveFaults::default(),
             watches: BTreeMap::new(),
             log: Vec::new(),
             started: Instant::now(),
@@ -142,8 +142,8 @@ impl Server {
     fn overtake(&mut self, request: &ApiRequest) {
         let note = format!("before {}", self.store.revision());
         let patch = Patch::Merge(json!({"metadata": {"annotations": {"example.com/overtaken": note}}}));
-        let target = Target { subresource: None, ..request.target.clone() };
-        let action = Action::Patch { patch, manager: Some("somebody".to_owned()), force: false };
+        let target = RequestTarget { subresource: None, ..request.target.clone() };
+        let action = RequestAction::Patch { patch, manager: Some("somebody".to_owned()), force: false };
         // Where there is no object there is nothing to write.
         let _ = self.executor().execute(&ApiRequest { target, action, metadata_only: false }, 0);
     }
@@ -176,7 +176,7 @@ impl Server {
 
     /// Applying what does not exist creates it, and needs both verbs.
     fn authorize_creation(&self, user: &str, request: &ApiRequest) -> Result<(), Refusal> {
-        let creates = matches!(&request.action, Action::Patch { patch: Patch::Apply(_), .. });
+        let creates = matches!(&request.action, RequestAction::Patch { patch: Patch::Apply(_), .. });
         let target = &request.target;
         let name = target.name.as_deref();
         if !creates || self.store.get(&key(target, name.unwrap_or_default())).is_some() {
@@ -243,7 +243,7 @@ fn arrive(shared: &Shared, user: &str, parts: &Parts, body: &[u8]) -> Result<Arr
     let server = &mut *guard;
     let (target, verb) = ApiRequest::envelope(&server.kinds, parts)?;
     let parsed = ApiRequest::parse(&server.kinds, parts, body);
-    let bare = ApiRequest { target, action: Action::Get, metadata_only: false };
+    let bare = ApiRequest { target, action: RequestAction::Get, metadata_only: false };
     let index = server.record(user, parsed.as_ref().unwrap_or(&bare), verb);
     let record = server.log[index].clone();
     let now = Instant::now();
@@ -268,12 +268,12 @@ fn carry_out(shared: Arc<Shared>, user: &str, arrival: Arrival) -> Result<Respon
     let mut revision = before;
     let answer = match authorized {
         Err(refusal) => Err(refusal),
-        Ok(ApiRequest { target, action: Action::Watch(options), metadata_only }) => {
+        Ok(ApiRequest { target, action: RequestAction::Watch(options), metadata_only }) => {
             server.answered(index, Some(200), false);
             drop(guard);
             return stream(Watch::open(shared, user, target, options, metadata_only, &faults));
         }
-        Ok(ApiRequest { target, action: Action::Create { body, .. }, .. })
+        Ok(ApiRequest { target, action: RequestAction::Create { body, .. }, .. })
             if review::is_review(&target.kind) =>
         {
             review::answer(&server.tokens, &server.rbac, &target.kind, &body)

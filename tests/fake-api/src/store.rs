@@ -6,18 +6,18 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::fields::Owners;
+use crate::fields::FieldOwners;
 
 /// Where an object lies: group, plural, namespace (empty if it has none), name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key {
+pub(crate) struct Location {
     pub(crate) group: String,
     pub(crate) plural: String,
     pub(crate) namespace: String,
     pub(crate) name: String,
 }
 
-impl Key {
+impl Location {
     /// Whether the object is of this kind and in this namespace, if one is given.
     pub(crate) fn is_in(&self, group: &str, plural: &str, namespace: Option<&str>) -> bool {
         self.group == group
@@ -30,15 +30,15 @@ impl Key {
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
     pub(crate) object: Arc<Value>,
-    pub(crate) owners: Owners,
+    pub(crate) owners: FieldOwners,
 }
 
 /// One committed write.
 #[derive(Clone, Debug)]
-pub(crate) struct Change {
+pub(crate) struct CommittedWrite {
     pub(crate) revision: u64,
     pub(crate) at: Instant,
-    pub(crate) key: Key,
+    pub(crate) key: Location,
     pub(crate) old: Option<Arc<Value>>,
     /// The object after the write; a deleted one carries the revision of its deletion.
     pub(crate) object: Arc<Value>,
@@ -47,14 +47,14 @@ pub(crate) struct Change {
 
 /// Everything that would be in etcd.
 #[derive(Debug, Default)]
-pub(crate) struct Store {
+pub(crate) struct ObjectStore {
     revision: u64,
     compacted: u64,
-    objects: BTreeMap<Key, Stored>,
-    history: Vec<Change>,
+    objects: BTreeMap<Location, Stored>,
+    history: Vec<CommittedWrite>,
 }
 
-impl Store {
+impl ObjectStore {
     /// The revision of the latest write.
     pub(crate) fn revision(&self) -> u64 {
         self.revision
@@ -72,7 +72,7 @@ impl Store {
         self.compacted = self.revision;
     }
 
-    pub(crate) fn get(&self, key: &Key) -> Option<&Stored> {
+    pub(crate) fn get(&self, key: &Location) -> Option<&Stored> {
         self.objects.get(key)
     }
 
@@ -83,8 +83,8 @@ impl Store {
         plural: &str,
         namespace: Option<&str>,
         revision: u64,
-    ) -> BTreeMap<Key, Arc<Value>> {
-        let wanted = |key: &Key| key.is_in(group, plural, namespace);
+    ) -> BTreeMap<Location, Arc<Value>> {
+        let wanted = |key: &Location| key.is_in(group, plural, namespace);
         let mut objects: BTreeMap<_, _> = self
             .objects
             .iter()
@@ -103,13 +103,13 @@ impl Store {
     }
 
     /// The writes after `revision`, oldest first.
-    pub(crate) fn changes_after(&self, revision: u64) -> &[Change] {
+    pub(crate) fn changes_after(&self, revision: u64) -> &[CommittedWrite] {
         let from = self.history.partition_point(|change| change.revision <= revision);
         &self.history[from..]
     }
 
     /// Writes an object under a new revision and returns it as it now stands.
-    pub(crate) fn put(&mut self, key: Key, mut object: Value, owners: Owners) -> Arc<Value> {
+    pub(crate) fn put(&mut self, key: Location, mut object: Value, owners: FieldOwners) -> Arc<Value> {
         self.revision += 1;
         object["metadata"]["resourceVersion"] = self.revision.to_string().into();
         let object = Arc::new(object);
@@ -119,7 +119,7 @@ impl Store {
     }
 
     /// Removes an object; the last state returned carries the revision of the removal.
-    pub(crate) fn remove(&mut self, key: &Key) -> Option<Arc<Value>> {
+    pub(crate) fn remove(&mut self, key: &Location) -> Option<Arc<Value>> {
         let old = self.objects.remove(key)?.object;
         self.revision += 1;
         let mut last = Value::clone(&old);
@@ -129,9 +129,9 @@ impl Store {
         Some(last)
     }
 
-    fn record(&mut self, key: Key, old: Option<Arc<Value>>, object: Arc<Value>, deleted: bool) {
+    fn record(&mut self, key: Location, old: Option<Arc<Value>>, object: Arc<Value>, deleted: bool) {
         let at = Instant::now();
-        self.history.push(Change { revision: self.revision, at, key, old, object, deleted });
+        self.history.push(CommittedWrite { revision: self.revision, at, key, old, object, deleted });
     }
 }
 
@@ -141,16 +141,16 @@ mod tests {
 
     use super::*;
 
-    fn key(name: &str) -> Key {
-        Key { group: String::new(), plural: "things".into(), namespace: "ns".into(), name: name.into() }
+    fn key(name: &str) -> Location {
+        Location { group: String::new(), plural: "things".into(), namespace: "ns".into(), name: name.into() }
     }
 
     #[test]
     fn the_past_can_be_listed() {
-        let mut store = Store::default();
-        store.put(key("a"), json!({"v": 1}), Owners::default());
-        store.put(key("b"), json!({"v": 1}), Owners::default());
-        store.put(key("a"), json!({"v": 2}), Owners::default());
+        let mut store = ObjectStore::default();
+        store.put(key("a"), json!({"v": 1}), FieldOwners::default());
+        store.put(key("b"), json!({"v": 1}), FieldOwners::default());
+        store.put(key("a"), json!({"v": 2}), FieldOwners::default());
         store.remove(&key("b"));
         let seen = |revision| {
             store

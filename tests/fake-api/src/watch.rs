@@ -12,9 +12,9 @@ use tower::BoxError;
 use crate::error::Refusal;
 use crate::faults::{Fault, Match};
 use crate::rbac::Attributes;
-use crate::request::{Target, WatchOptions};
+use crate::request::{RequestTarget, WatchOptions};
 use crate::server::{Server, Shared, metadata_only, reset};
-use crate::store::Change;
+use crate::store::CommittedWrite;
 
 /// How often a watch that asked for bookmarks gets one.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
@@ -25,7 +25,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
 #[derive(Debug)]
 pub(crate) struct WatchEntry {
     user: String,
-    target: Target,
+    target: RequestTarget,
     name: Option<String>,
     cut: bool,
     hung: bool,
@@ -58,7 +58,7 @@ pub(crate) struct Watch {
     shared: Arc<Shared>,
     ticks: tokio::sync::watch::Receiver<u64>,
     id: u64,
-    target: Target,
+    target: RequestTarget,
     options: WatchOptions,
     metadata_only: bool,
     /// The last revision that has been told or passed over.
@@ -92,7 +92,7 @@ impl Watch {
     pub(crate) fn open(
         shared: Arc<Shared>,
         user: &str,
-        target: Target,
+        target: RequestTarget,
         options: WatchOptions,
         metadata_only: bool,
         faults: &[Fault],
@@ -242,7 +242,7 @@ impl Watch {
         Step::Wait(wake.into_iter().min())
     }
 
-    fn due(&self, change: &Change) -> Instant {
+    fn due(&self, change: &CommittedWrite) -> Instant {
         let due = change.at.max(self.opened) + self.delay;
         if self.burst.is_zero() {
             return due;
@@ -252,7 +252,7 @@ impl Watch {
     }
 
     /// A change as this watch sees it: what leaves its selection is deleted.
-    fn told(&self, change: &Change) -> Option<Bytes> {
+    fn told(&self, change: &CommittedWrite) -> Option<Bytes> {
         let kind = &self.target.kind;
         if !change.key.is_in(&kind.group, &kind.plural, self.target.namespace.as_deref()) {
             return None;

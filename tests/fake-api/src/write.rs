@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use crate::apply::{apply, take_over};
 use crate::error::{Cause, Refusal};
 use crate::execute::{key, not_found};
-use crate::fields::{Manager, Owners};
+use crate::fields::{FieldOwners, Manager};
 use crate::kinds::{Kind, Schema};
 use crate::patch::{Patch, json_patch, merge_patch};
-use crate::request::Target;
+use crate::request::RequestTarget;
 use crate::service;
-use crate::store::{Key, Store, Stored};
+use crate::store::{Location, ObjectStore, Stored};
 
 /// What the server sets and no writer changes.
 const SERVER_SET: &[&str] = &[
@@ -28,15 +28,15 @@ const SERVER_SET: &[&str] = &[
 ];
 
 /// Writes to the store by the rules.
-pub(crate) struct Writer<'s> {
-    pub(crate) store: &'s mut Store,
+pub(crate) struct StoreWriter<'s> {
+    pub(crate) store: &'s mut ObjectStore,
     pub(crate) now: String,
 }
 
-impl Writer<'_> {
+impl StoreWriter<'_> {
     pub(crate) fn create(
         &mut self,
-        target: &Target,
+        target: &RequestTarget,
         body: &Value,
         manager: &str,
     ) -> Result<Arc<Value>, Refusal> {
@@ -47,13 +47,13 @@ impl Writer<'_> {
         }
         object = self.admit(&target.kind, object, None)?;
         let manager = Manager { name: manager.to_owned(), applies: false, subresource: None };
-        let owners = take_over(&target.kind, &Value::Null, &object, &Owners::new(), &manager);
+        let owners = take_over(&target.kind, &Value::Null, &object, &FieldOwners::new(), &manager);
         self.insert(target, object, owners)
     }
 
     pub(crate) fn replace(
         &mut self,
-        target: &Target,
+        target: &RequestTarget,
         body: &Value,
         manager: &str,
     ) -> Result<Arc<Value>, Refusal> {
@@ -76,7 +76,7 @@ impl Writer<'_> {
 
     pub(crate) fn patch(
         &mut self,
-        target: &Target,
+        target: &RequestTarget,
         patch: &Patch,
         manager: Option<&str>,
         force: bool,
@@ -102,7 +102,7 @@ impl Writer<'_> {
 
     fn apply(
         &mut self,
-        target: &Target,
+        target: &RequestTarget,
         body: &Value,
         manager: Option<&str>,
         force: bool,
@@ -127,7 +127,7 @@ impl Writer<'_> {
             }
             let fresh = self.new_object(target, body)?;
             let fresh = self.admit(kind, fresh, None)?;
-            let (_, owners) = apply(kind, &fresh, &Owners::new(), body, &manager, force)?;
+            let (_, owners) = apply(kind, &fresh, &FieldOwners::new(), body, &manager, force)?;
             return self.insert(target, fresh, owners);
         };
         let (mut merged, owners) = apply(kind, &stored.object, &stored.owners, body, &manager, force)?;
@@ -137,12 +137,12 @@ impl Writer<'_> {
         self.change(target, &stored, merged, |_, _| owners.clone())
     }
 
-    fn stored(&self, target: &Target) -> Result<Stored, Refusal> {
+    fn stored(&self, target: &RequestTarget) -> Result<Stored, Refusal> {
         let key = key(target, target.name.as_deref().unwrap_or_default());
         self.store.get(&key).cloned().ok_or_else(|| not_found(target))
     }
 
-    fn new_object(&self, target: &Target, body: &Value) -> Result<Value, Refusal> {
+    fn new_object(&self, target: &RequestTarget, body: &Value) -> Result<Value, Refusal> {
         let kind = &target.kind;
         check_type(kind, body)?;
         let mut object = body.clone();
@@ -195,10 +195,15 @@ impl Writer<'_> {
         Ok(object)
     }
 
-    fn insert(&mut self, target: &Target, object: Value, owners: Owners) -> Result<Arc<Value>, Refusal> {
+    fn insert(
+        &mut self,
+        target: &RequestTarget,
+        object: Value,
+        owners: FieldOwners,
+    ) -> Result<Arc<Value>, Refusal> {
         let name = name_of(&object).to_owned();
         if let Some(namespace) = &target.namespace {
-            let holder = Key {
+            let holder = Location {
                 group: String::new(),
                 plural: "namespaces".to_owned(),
                 namespace: String::new(),
@@ -219,10 +224,10 @@ impl Writer<'_> {
     /// if that changes anything.
     fn change(
         &mut self,
-        target: &Target,
+        target: &RequestTarget,
         stored: &Stored,
         new: Value,
-        owners: impl FnOnce(&Value, &Value) -> Owners,
+        owners: impl FnOnce(&Value, &Value) -> FieldOwners,
     ) -> Result<Arc<Value>, Refusal> {
         let kind = &target.kind;
         let old = &*stored.object;
@@ -278,7 +283,7 @@ impl Writer<'_> {
     }
 }
 
-fn updater(target: &Target, name: &str) -> Manager {
+fn updater(target: &RequestTarget, name: &str) -> Manager {
     Manager { name: name.to_owned(), applies: false, subresource: target.subresource.clone() }
 }
 
@@ -317,7 +322,7 @@ fn check_type(kind: &Kind, body: &Value) -> Result<(), Refusal> {
     )))
 }
 
-fn check_preconditions(target: &Target, old: &Value, new: &Value) -> Result<(), Refusal> {
+fn check_preconditions(target: &RequestTarget, old: &Value, new: &Value) -> Result<(), Refusal> {
     let plural = target.kind.qualified();
     let name = name_of(old);
     let given = |field: &str| new["metadata"][field].as_str().filter(|text| !text.is_empty());
@@ -337,7 +342,7 @@ fn check_preconditions(target: &Target, old: &Value, new: &Value) -> Result<(), 
 }
 
 /// `new` with everything put back that its endpoint does not write.
-fn restrict(target: &Target, old: &Value, mut new: Value) -> Value {
+fn restrict(target: &RequestTarget, old: &Value, mut new: Value) -> Value {
     let kind = &target.kind;
     if target.subresource.is_some() {
         let mut written = old.clone();

@@ -13,8 +13,8 @@ use netsim::net::patchbay::Patchbay;
 use netsim::net::port::PortId;
 use netsim::net::wire::WireSettings;
 use smoltcp::wire::{EthernetAddress, IpCidr};
-use tests::kernel::{self, Neighbour};
-use tests::stations::Station;
+use tests::kernel::{self, KernelNeighbour};
+use tests::stations::KernelStation;
 
 use super::arp;
 use super::node::Node;
@@ -40,7 +40,7 @@ pub(crate) struct Lan {
     /// wk01 and wk02.
     pub(crate) nodes: Vec<Node>,
     /// 172.16.16.1, a kernel of its own.
-    pub(crate) router: Station,
+    pub(crate) router: KernelStation,
     /// 172.16.16.50, a simulated host.
     pub(crate) client: PortId,
     /// Nothing but the test.
@@ -64,7 +64,7 @@ impl Lan {
     fn start() -> anyhow::Result<Self> {
         let bay = Patchbay::start(1)?;
         bay.run(|_, bench| bench.switch.start_capture(&[]))?;
-        let router = Station::join(&bay, "router", ROUTER)?;
+        let router = KernelStation::join(&bay, "router", ROUTER)?;
         let settings = HostSettings::new(
             "client",
             EthernetAddress([0x02, 0, 0, 0, 0, 0x50]),
@@ -126,7 +126,7 @@ impl Lan {
     }
 
     /// What the router's kernel has on file for `address`.
-    pub(crate) fn router_neighbour(&self, address: Ipv4Addr) -> Option<Neighbour> {
+    pub(crate) fn router_neighbour(&self, address: Ipv4Addr) -> Option<KernelNeighbour> {
         let table = self.router.namespace.run(kernel::neighbours).and_then(|table| table);
         let table = table.expect("a neighbour table can be read");
         table.into_iter().find(|line| line.address == IpAddr::V4(address))

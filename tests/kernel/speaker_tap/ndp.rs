@@ -14,9 +14,9 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use smoltcp::wire::{EthernetAddress, NdiscNeighborFlags, NdiscRepr};
 use tests::echo::Echo;
-use tests::kernel::{self, Neighbour};
+use tests::kernel::{self, KernelNeighbour};
 use tests::namespaces::{Namespace, set_sysctl};
-use tests::stations::{NIC, Station, plug};
+use tests::stations::{KernelStation, NIC, plug};
 
 use super::cases::{AT_ONCE, Case, TAKEOVER, measured};
 use super::lan::{Lan, MEMBERS, PATIENCE};
@@ -72,7 +72,8 @@ fn resolution(lan: &mut Lan) {
     }
     measured(&format!("{confirmed} probes of reachability answered, {asked} questions, none lost"));
 
-    let stranger = Station::join(&lan.bay, "stranger", [172, 16, 16, 66].into()).expect("one more station");
+    let stranger =
+        KernelStation::join(&lan.bay, "stranger", [172, 16, 16, 66].into()).expect("one more station");
     let verdict = stranger.namespace.run(take_address).expect("a namespace").expect("it may try");
     assert!(verdict.failed, "the stranger's kernel must see that the address is taken: {verdict:?}");
     measured(&format!("duplicate detected after {:?}", verdict.after));
@@ -215,7 +216,7 @@ fn ask(socket: &UdpSocket) -> Option<String> {
     Some(String::from_utf8_lossy(node).into_owned())
 }
 
-fn on_file(router: &Namespace) -> Option<Neighbour> {
+fn on_file(router: &Namespace) -> Option<KernelNeighbour> {
     let table = router.run(kernel::neighbours).expect("a namespace").expect("a table can be read");
     table.into_iter().find(|line| line.address == IpAddr::V6(VIP6))
 }

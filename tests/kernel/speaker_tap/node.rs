@@ -7,7 +7,7 @@ use netsim::net::patchbay::Patchbay;
 use tests::echo::Echo;
 use tests::kernel;
 use tests::namespaces::set_sysctl;
-use tests::stations::Station;
+use tests::stations::KernelStation;
 
 use super::objects::{PORT, VIP};
 use super::speaker_process::SpeakerProcess;
@@ -18,7 +18,7 @@ pub(crate) struct Node {
     /// Its name in Kubernetes.
     pub(crate) name: &'static str,
     /// Its network.
-    pub(crate) station: Station,
+    pub(crate) station: KernelStation,
     /// Its speaker.
     pub(crate) speaker: SpeakerProcess,
     /// Its backend.
@@ -28,7 +28,7 @@ pub(crate) struct Node {
 impl Node {
     /// Joins the network and starts the speaker, which knows nothing yet.
     pub(crate) fn start(bay: &Patchbay, name: &'static str, address: Ipv4Addr) -> anyhow::Result<Self> {
-        let station = Station::join(bay, name, address)?;
+        let station = KernelStation::join(bay, name, address)?;
         let echo = Echo::start(station.namespace.run(accept_traffic)??, name)?;
         let speaker = station.namespace.run(|| SpeakerProcess::start(name, address))??;
         Ok(Self { name, station, speaker, _echo: echo })

@@ -17,7 +17,7 @@ pub(crate) const POLICY: &str = r#"{
 
 /// One answered request. A watch is answered when it ends.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Request {
+pub struct AuditedRequest {
     /// `list`, `patch`, ...
     pub verb: String,
     /// The API group, empty for the core group.
@@ -71,14 +71,14 @@ struct Status {
 }
 
 /// The requests of one user, in the order in which they were answered.
-pub(crate) fn read(log: &Path, user: &str) -> Vec<Request> {
+pub(crate) fn read(log: &Path, user: &str) -> Vec<AuditedRequest> {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     // The last line may be half written.
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let lines = whole.lines().map(|line| serde_json::from_str::<Line>(line).expect("each line is one event"));
     lines
         .filter(|line| line.user.username == user)
-        .map(|line| Request {
+        .map(|line| AuditedRequest {
             verb: line.verb,
             group: line.object_ref.api_group,
             resource: line.object_ref.resource,

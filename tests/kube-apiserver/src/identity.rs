@@ -7,7 +7,7 @@ pub const NAMESPACE: &str = "metallb-system";
 
 /// Somebody whom the API server knows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Identity {
+pub enum ApiUser {
     /// May do everything.
     Admin,
     /// A service account, by a token that the API server has issued for it.
@@ -26,7 +26,7 @@ pub enum Identity {
     },
 }
 
-impl Identity {
+impl ApiUser {
     /// A service account in `metallb-system`.
     #[must_use]
     pub fn account(name: &str) -> Self {

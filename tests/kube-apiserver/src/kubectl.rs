@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{ApiServer, Identity};
+use crate::{ApiServer, ApiUser};
 
 /// `kubectl apply` needs at most this many runs: one for the kinds, one for their objects.
 const APPLY_RUNS: usize = 2;
@@ -15,7 +15,7 @@ impl ApiServer {
     /// # Panics
     /// If kubectl fails; shows what it printed.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
-        self.kubectl_as(&Identity::Admin, arguments, "")
+        self.kubectl_as(&ApiUser::Admin, arguments, "")
             .unwrap_or_else(|error| panic!("kubectl {}: {error}", arguments.join(" ")))
     }
 
@@ -26,7 +26,7 @@ impl ApiServer {
     ///
     /// # Panics
     /// If it cannot be started.
-    pub fn kubectl_as(&self, who: &Identity, arguments: &[&str], input: &str) -> Result<String, String> {
+    pub fn kubectl_as(&self, who: &ApiUser, arguments: &[&str], input: &str) -> Result<String, String> {
         let mut child = Command::new(self.assets().kubectl())
             .args(arguments)
             .current_dir(root())
@@ -56,7 +56,7 @@ impl ApiServer {
     /// If it fails for any other reason.
     pub fn apply_overlay(&self, overlay: &str) -> (usize, String) {
         for run in 1.. {
-            match self.kubectl_as(&Identity::Admin, &["apply", "-k", overlay], "") {
+            match self.kubectl_as(&ApiUser::Admin, &["apply", "-k", overlay], "") {
                 Ok(printed) => return (run, printed),
                 Err(error) => {
                     let kinds_were_new = error.contains("ensure CRDs are installed first");

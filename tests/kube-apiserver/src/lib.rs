@@ -41,11 +41,11 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use assets::Assets;
-pub use audit::Request;
+pub use audit::AuditedRequest;
 use certificates::Certificates;
-pub use identity::{Identity, NAMESPACE};
-use port::Port;
-pub use process::Process;
+pub use identity::{ApiUser, NAMESPACE};
+use port::HeldPort;
+pub use process::ChildProcess;
 
 /// An API server that is not ready after this time never will be; usually it takes a few seconds.
 const READY: Duration = Duration::from_secs(120);
@@ -90,7 +90,7 @@ impl Builder {
     #[must_use]
     pub fn start(self) -> Option<ApiServer> {
         let assets = Assets::find()?;
-        let port = Port::hold(self.address);
+        let port = HeldPort::hold(self.address);
         let folder = new_folder();
         let etcd = start_etcd(&assets, &folder);
         let certificates = Certificates::create(
@@ -118,12 +118,12 @@ impl Builder {
 /// It all works inside and outside of a runtime, except that clients must be made inside the one they are used in.
 #[derive(Debug)]
 pub struct ApiServer {
-    controllers: Mutex<Option<Process>>,
-    server: Mutex<Option<Process>>,
-    etcd: Process,
+    controllers: Mutex<Option<ChildProcess>>,
+    server: Mutex<Option<ChildProcess>>,
+    etcd: ChildProcess,
     flags: Vec<String>,
     certificates: Certificates,
-    port: Port,
+    port: HeldPort,
     assets: Assets,
     folder: PathBuf,
 }
@@ -175,7 +175,7 @@ impl ApiServer {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn admin(&self) -> Client {
-        self.client(&Identity::Admin)
+        self.client(&ApiUser::Admin)
     }
 
     /// A client with a token of this service account in `metallb-system`, which must exist.
@@ -184,7 +184,7 @@ impl ApiServer {
     /// If it does not exist, and outside of a tokio runtime.
     #[must_use]
     pub fn client_as(&self, service_account: &str) -> Client {
-        self.client(&Identity::account(service_account))
+        self.client(&ApiUser::account(service_account))
     }
 
     /// A client of anybody's. It retries nothing, so that tests see every answer.
@@ -192,7 +192,7 @@ impl ApiServer {
     /// # Panics
     /// If it is a service account that does not exist, and outside of a tokio runtime.
     #[must_use]
-    pub fn client(&self, who: &Identity) -> Client {
+    pub fn client(&self, who: &ApiUser) -> Client {
         let path = self.kubeconfig(who);
         let config = blocking::wait_for(async || config(&path).await);
         Client::try_from(config).expect("our own kubeconfig is good")
@@ -202,17 +202,17 @@ impl ApiServer {
     ///
     /// # Panics
     /// If it is for a service account that does not exist.
-    pub fn kubeconfig(&self, who: &Identity) -> PathBuf {
+    pub fn kubeconfig(&self, who: &ApiUser) -> PathBuf {
         let path = self.folder.join(format!("{}.kubeconfig", who.file_name()));
         let by_certificate = |name: &str, group: Option<&str>| {
             let (certificate, key) = self.certificates.user(&who.file_name(), name, group);
             json!({"client-certificate": certificate, "client-key": key})
         };
         let user = match who {
-            Identity::Admin if path.exists() => return path,
-            Identity::Admin => by_certificate(&who.user_name(), Some("system:masters")),
-            Identity::User { name, group } => by_certificate(name, group.as_deref()),
-            Identity::Account { namespace, name } => json!({"token": self.token(namespace, name)}),
+            ApiUser::Admin if path.exists() => return path,
+            ApiUser::Admin => by_certificate(&who.user_name(), Some("system:masters")),
+            ApiUser::User { name, group } => by_certificate(name, group.as_deref()),
+            ApiUser::Account { namespace, name } => json!({"token": self.token(namespace, name)}),
         };
         let authority = self.certificates.authority();
         let server = format!("https://{}", self.address());
@@ -227,7 +227,7 @@ impl ApiServer {
     /// If there is no such account.
     #[must_use]
     pub fn token(&self, namespace: &str, name: &str) -> String {
-        let admin = self.kubeconfig(&Identity::Admin);
+        let admin = self.kubeconfig(&ApiUser::Admin);
         let spec =
             TokenRequestSpec { expiration_seconds: Some(TOKEN_SECONDS), ..TokenRequestSpec::default() };
         let request = TokenRequest { spec, ..TokenRequest::default() };
@@ -242,7 +242,7 @@ impl ApiServer {
 
     /// The answered requests of somebody with a service account, oldest first, since the start and across restarts.
     #[must_use]
-    pub fn requests(&self, account: &Identity) -> Vec<Request> {
+    pub fn requests(&self, account: &ApiUser) -> Vec<AuditedRequest> {
         audit::read(&self.folder.join("audit.log"), &account.user_name())
     }
 
@@ -284,11 +284,16 @@ impl ApiServer {
     /// # Panics
     /// If it does not become ready.
     pub fn restart(&self) {
-        let admin = self.kubeconfig(&Identity::Admin);
+        let admin = self.kubeconfig(&ApiUser::Admin);
         let mut server = lock(&self.server);
         *server = None;
-        let started =
-            Process::start("kube-apiserver", &self.assets.kube_apiserver(), &self.flags, &self.folder, false);
+        let started = ChildProcess::start(
+            "kube-apiserver",
+            &self.assets.kube_apiserver(),
+            &self.flags,
+            &self.folder,
+            false,
+        );
         let started = server.insert(started);
         blocking::wait_for(async || wait_until_ready(started, &admin).await);
     }
@@ -299,7 +304,7 @@ impl ApiServer {
     /// # Panics
     /// If the binaries are without kube-controller-manager, as setup-envtest's are.
     pub fn start_controllers(&self, names: &[&str]) {
-        let admin = self.kubeconfig(&Identity::Admin);
+        let admin = self.kubeconfig(&ApiUser::Admin);
         let flags = [
             format!("--kubeconfig={}", admin.display()),
             format!("--controllers={}", names.join(",")),
@@ -309,7 +314,8 @@ impl ApiServer {
         let mut controllers = lock(&self.controllers);
         *controllers = None;
         let program = self.assets.kube_controller_manager();
-        *controllers = Some(Process::start("kube-controller-manager", &program, &flags, &self.folder, false));
+        *controllers =
+            Some(ChildProcess::start("kube-controller-manager", &program, &flags, &self.folder, false));
     }
 
     pub(crate) const fn assets(&self) -> &Assets {
@@ -320,7 +326,7 @@ impl ApiServer {
     #[must_use]
     pub fn pids(&self) -> Vec<i32> {
         let server = lock(&self.server);
-        std::iter::once(&self.etcd).chain(server.as_ref()).map(Process::pid).collect()
+        std::iter::once(&self.etcd).chain(server.as_ref()).map(ChildProcess::pid).collect()
     }
 }
 
@@ -333,7 +339,7 @@ impl Drop for ApiServer {
     }
 }
 
-fn lock(process: &Mutex<Option<Process>>) -> MutexGuard<'_, Option<Process>> {
+fn lock(process: &Mutex<Option<ChildProcess>>) -> MutexGuard<'_, Option<ChildProcess>> {
     process.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -361,7 +367,7 @@ fn new_folder() -> PathBuf {
 
 /// etcd listens on a socket in the folder, and never waits for a disk. It insists on addresses of which it could tell
 /// others; there are none, and nothing listens there.
-fn start_etcd(assets: &Assets, folder: &Path) -> Process {
+fn start_etcd(assets: &Assets, folder: &Path) -> ChildProcess {
     const NOWHERE: &str = "http://localhost:1";
     let socket = folder.join("etcd.sock");
     let flags = [
@@ -374,7 +380,7 @@ fn start_etcd(assets: &Assets, folder: &Path) -> Process {
         "--unsafe-no-fsync".to_owned(),
         "--log-level=warn".to_owned(),
     ];
-    let mut etcd = Process::start("etcd", &assets.etcd(), &flags, folder, true);
+    let mut etcd = ChildProcess::start("etcd", &assets.etcd(), &flags, folder, true);
     let deadline = Instant::now() + READY;
     // Who finds no socket tries again only after a second.
     while !socket.exists() {
@@ -414,7 +420,7 @@ fn flags(folder: &Path, address: SocketAddr, more: Vec<String>) -> Vec<String> {
 }
 
 /// Ready as it says itself, and with the namespace that every cluster has.
-async fn wait_until_ready(server: &mut Process, admin: &Path) {
+async fn wait_until_ready(server: &mut ChildProcess, admin: &Path) {
     let deadline = Instant::now() + READY;
     let client = Client::try_from(config(admin).await).expect("our own kubeconfig is good");
     let namespaces: Api<Namespace> = Api::all(client.clone());

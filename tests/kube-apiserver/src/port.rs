@@ -7,12 +7,12 @@ use socket2::{Domain, Socket, Type};
 /// Holds a TCP port with a socket that never listens. The server shares the port (`SO_REUSEPORT`); while it is away
 /// connections are refused, and nobody else is given the port.
 #[derive(Debug)]
-pub(crate) struct Port {
+pub(crate) struct HeldPort {
     _socket: Socket,
     address: SocketAddr,
 }
 
-impl Port {
+impl HeldPort {
     /// Takes this port, or a free one for port 0.
     ///
     /// # Panics

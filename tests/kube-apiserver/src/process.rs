@@ -47,14 +47,14 @@ const END: Duration = Duration::from_secs(30);
 
 /// A running server. Dropping it kills it.
 #[derive(Debug)]
-pub struct Process {
+pub struct ChildProcess {
     name: String,
     guard: Child,
     pid: Pid,
     log: PathBuf,
 }
 
-impl Process {
+impl ChildProcess {
     /// Starts `program` in the network namespace of the calling thread; what it prints goes to `<folder>/<name>.log`.
     /// With `remove` the folder is removed when the test has gone without doing it.
     ///
@@ -149,7 +149,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         drop(self.guard.stdin.take());
         if self.wait(END).is_none() {

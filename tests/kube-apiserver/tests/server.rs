@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
-use kube_apiserver::{ApiServer, Identity, NAMESPACE};
+use kube_apiserver::{ApiServer, ApiUser, NAMESPACE};
 
 const TALOS: &str = "manifests/overlays/talos";
 /// Set for [`leaves_without_a_word`], which is otherwise no test.
@@ -39,12 +39,12 @@ async fn the_talos_overlay_applies_to_an_empty_server() {
         let secrets: Api<Secret> = Api::namespaced(client, NAMESPACE);
         let refused = secrets.list(&ListParams::default()).await.expect_err("nobody reads Secrets");
         assert!(matches!(&refused, kube::Error::Api(status) if status.is_forbidden()), "{refused}");
-        let asked = api.requests(&Identity::account(account));
+        let asked = api.requests(&ApiUser::account(account));
         let seen: Vec<_> =
             asked.iter().map(|one| (one.verb.as_str(), one.resource.as_str(), one.code)).collect();
         assert_eq!(seen, [("list", "services", 200), ("list", "secrets", 403)]);
     }
-    let refused = api.kubectl_as(&Identity::user("jane"), &["get", "nodes"], "");
+    let refused = api.kubectl_as(&ApiUser::user("jane"), &["get", "nodes"], "");
     assert!(refused.expect_err("the token may do nothing").contains("Forbidden"));
 }
 

@@ -10,7 +10,7 @@ use ferrolb_shell::admin::metrics::ClientMetrics;
 use ferrolb_shell::kubernetes::client;
 use ferrolb_shell::process::shutdown;
 use kube::Client;
-use kube_apiserver::{ApiServer, Identity, NAMESPACE};
+use kube_apiserver::{ApiServer, ApiUser, NAMESPACE};
 use prometheus::Registry;
 use speaker_core::{Effect, Input, Interface, InterfaceId, MacAddr, Report, Speaker};
 use tokio::sync::mpsc;
@@ -21,7 +21,7 @@ pub(crate) use crate::controller_process::Controller;
 
 /// A client as the program itself makes it.
 async fn connect(api: &ApiServer, account: &str) -> Client {
-    let kubeconfig = api.kubeconfig(&Identity::account(account));
+    let kubeconfig = api.kubeconfig(&ApiUser::account(account));
     client::connect(Some(&kubeconfig)).await.expect("the harness wrote the file")
 }
 
