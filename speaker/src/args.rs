@@ -114,8 +114,6 @@ pub struct Settings {
     pub gossip: Option<Gossip>,
     /// What is served where.
     pub http: HttpSettings,
-    /// `--kubeconfig`.
-    pub kubeconfig: Option<PathBuf>,
 }
 
 /// How this speaker talks to the others.
@@ -202,7 +200,6 @@ impl Args {
             gossip: self.gossip()?,
             // M2: the speaker's probes are for its own node.
             http: self.common.http(address("--host", &self.host)?, Some(Ipv4Addr::LOCALHOST.into()))?,
-            kubeconfig: self.common.kubeconfig.clone(),
             namespace: namespace::own(&self.common.namespace)?,
         })
     }
