@@ -1,4 +1,8 @@
 //! The `process_*` metrics that Go programs have, read from `/proc/self`.
+//!
+//! The collector of prometheus 0.14 (feature `process`) counts CPU time in whole
+//! seconds, which shows nothing of a program that needs a few milliseconds of
+//! each, and has a `process_threads` that Go programs do not have.
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;

@@ -1,5 +1,9 @@
 //! The thread that writes log lines out, so that a slow disk or a full pipe
 //! delays nobody else.
+//!
+//! tracing-appender 0.2.5 has such a thread, but does not tell of lost lines in
+//! the log, and behind a full pipe the drop of its guard prints to the very
+//! standard output that its thread waits for: the process would not end.
 
 use std::io::{self, Write};
 use std::sync::Arc;
