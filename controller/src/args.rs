@@ -2,7 +2,7 @@
 
 use clap::{Parser, ValueEnum};
 use ferrolb_shell::CommonArgs;
-use ferrolb_shell::kubernetes::leader_election::{self, Candidacy};
+use ferrolb_shell::kubernetes::leader_election::{self, LeaderElectionConfig};
 use ferrolb_shell::process::flags::{go_bool, non_empty, those_given};
 use ferrolb_shell::process::namespace::{self, NamespaceError};
 
@@ -124,8 +124,8 @@ impl Args {
     /// have one replica. With it nothing is written without the Lease, whatever
     /// the reason that it cannot be got.
     #[must_use]
-    pub fn candidacy(&self, settings: &Settings) -> Option<Candidacy> {
-        self.leader_elect.unwrap_or_default().then(|| Candidacy {
+    pub fn candidacy(&self, settings: &Settings) -> Option<LeaderElectionConfig> {
+        self.leader_elect.unwrap_or_default().then(|| LeaderElectionConfig {
             namespace: settings.namespace.clone(),
             name: self.leader_elect_resource_name.clone(),
             holder: settings.pod_name.clone().unwrap_or_else(leader_election::host_name),

@@ -15,11 +15,11 @@ use controller_core::{Effect, EventReason, Input, Notice};
 use ferrolb_api::config::Kind;
 use ferrolb_api::configuration_state;
 use ferrolb_api::{Service, ServiceKey};
-use ferrolb_shell::kubernetes::configuration_state::{Judgement, Keeper, Subject};
+use ferrolb_shell::kubernetes::configuration_state::{ConfigurationStateWriter, Judgement, Subject};
 use ferrolb_shell::kubernetes::events::{self, EventWriter, Events, Occurrence, Reporter};
 use ferrolb_shell::kubernetes::resources::{self, Source, Statuses};
 use ferrolb_shell::kubernetes::watch::{Change, Watch};
-use ferrolb_shell::kubernetes::write_queue::{self, Queue, Writes};
+use ferrolb_shell::kubernetes::write_queue::{self, Queue, WriteSender};
 use ferrolb_shell::{OwnPod, Readiness, Shutdown};
 use k8s_openapi::api::core::v1 as core;
 use prometheus::IntCounter;
@@ -69,9 +69,16 @@ pub async fn run(
     let (judgement, judged) = watch::channel(None);
     let own_pod = OwnPod::new(client.clone(), &settings.namespace, settings.pod_name.as_deref());
     let errors = metrics.client.update_errors.clone();
-    let state = Keeper::new(&client, &settings.namespace, Subject::Controller, own_pod, judged, errors);
+    let state = ConfigurationStateWriter::new(
+        &client,
+        &settings.namespace,
+        Subject::Controller,
+        own_pod,
+        judged,
+        errors,
+    );
     let writer = Writer::new(client.clone(), settings.namespace.clone(), metrics, judgement);
-    // No task of its own: what is dropped with a tenure must not go on writing.
+    // No task of its own: what is dropped with a term must not go on writing.
     let mut written = pin!(writer.run(effects, statuses_seen));
     let source = Source {
         client: client.clone(),
@@ -123,9 +130,9 @@ struct Writer {
     client: Client,
     namespace: String,
     metrics: Metrics,
-    services: Writes<ServiceKey, ServiceWrite>,
+    services: WriteSender<ServiceKey, ServiceWrite>,
     services_queue: Queue<ServiceKey, ServiceWrite>,
-    statuses: Writes<ObjectKey, serde_json::Value>,
+    statuses: WriteSender<ObjectKey, serde_json::Value>,
     statuses_queue: Queue<ObjectKey, serde_json::Value>,
     events: Events,
     event_writer: EventWriter,
@@ -188,8 +195,8 @@ impl Writer {
 /// Takes effects and hands each to its queue; never waits for the API server.
 struct Dispatch {
     metrics: Metrics,
-    services: Writes<ServiceKey, ServiceWrite>,
-    statuses: Writes<ObjectKey, serde_json::Value>,
+    services: WriteSender<ServiceKey, ServiceWrite>,
+    statuses: WriteSender<ObjectKey, serde_json::Value>,
     events: Events,
     judgement: watch::Sender<Judgement>,
     wanted: Wanted,

@@ -10,8 +10,8 @@ pub mod metrics;
 pub mod notices;
 
 use ::kube::Client;
-use ferrolb_shell::admin::http::{Endpoints, HttpSettings};
-use ferrolb_shell::kubernetes::leader_election::{self, Candidacy};
+use ferrolb_shell::admin::http::{AdminState, HttpSettings};
+use ferrolb_shell::kubernetes::leader_election::{self, LeaderElectionConfig};
 use ferrolb_shell::start::{Program, Surroundings};
 use ferrolb_shell::{CommonArgs, Readiness, Shutdown};
 use tokio::sync::mpsc;
@@ -29,7 +29,7 @@ const QUEUE: usize = 256;
 pub struct Prepared {
     settings: Settings,
     /// `None` for the only controller.
-    candidacy: Option<Candidacy>,
+    candidacy: Option<LeaderElectionConfig>,
     http: HttpSettings,
 }
 
@@ -69,7 +69,7 @@ impl Program for Args {
 
 /// Runs the only controller against the API server behind `client` until `shutdown`.
 /// Reads no clock but tokio's, except for dates that are written to the API.
-pub async fn run_with(client: Client, settings: Settings, endpoints: Endpoints, shutdown: Shutdown) {
+pub async fn run_with(client: Client, settings: Settings, endpoints: AdminState, shutdown: Shutdown) {
     let metrics = Metrics::register(&endpoints.registry);
     work(client, settings, metrics, &endpoints.readiness, shutdown).await;
 }
@@ -80,40 +80,40 @@ pub async fn run_with(client: Client, settings: Settings, endpoints: Endpoints, 
 /// Who stands by watches nothing. It would have to list everything again in any
 /// case, after it has got the Lease, for the last writes of the one before to be
 /// in the list; and a core kept warm would have granted addresses that were never
-/// written. So a tenure begins as the process does: with lists, with what stands
+/// written. So a term begins as the process does: with lists, with what stands
 /// in them adopted, and then with what is missing (C8).
 pub async fn run_elected(
     client: Client,
     settings: Settings,
-    candidacy: Candidacy,
-    endpoints: Endpoints,
+    candidacy: LeaderElectionConfig,
+    endpoints: AdminState,
     mut shutdown: Shutdown,
 ) {
-    let Endpoints { registry, readiness } = endpoints;
+    let AdminState { registry, readiness } = endpoints;
     let metrics = Metrics::register(&registry);
     metrics.forget_all();
     let gate = readiness.gate("leader election", "the Lease is not read yet");
     let outside = readiness.names();
     let (mut leadership, candidate) = leader_election::channel(client.clone(), candidacy, &registry, gate);
-    let tenures = async {
+    let terms = async {
         loop {
-            let tenure = tokio::select! {
-                tenure = leadership.gained() => tenure,
+            let term = tokio::select! {
+                term = leadership.gained() => term,
                 () = shutdown.wait() => return,
             };
-            let (client, settings) = (tenure.client(client.clone()), settings.clone());
+            let (client, settings) = (term.client(client.clone()), settings.clone());
             metrics.client.config_awaited();
             tokio::select! {
                 // Once it is over nothing of it is even looked at.
                 biased;
-                () = tenure.over() => {}
+                () = term.over() => {}
                 () = work(client, settings, metrics.clone(), &readiness, shutdown.clone()) => return,
             }
             metrics.forget_all();
             readiness.retain(&outside);
         }
     };
-    candidate.run_while(tenures).await;
+    candidate.run_while(terms).await;
 }
 
 /// Assigns addresses through `client` until `shutdown`, and then writes what is

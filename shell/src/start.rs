@@ -10,7 +10,7 @@ use kube::Client;
 use prometheus::Registry;
 use tracing::level_filters::LevelFilter;
 
-use crate::admin::http::{self, Endpoints, HttpSettings};
+use crate::admin::http::{self, AdminState, HttpSettings};
 use crate::admin::metrics::Process;
 use crate::admin::readiness::Readiness;
 use crate::kubernetes::client;
@@ -55,7 +55,7 @@ pub struct Surroundings {
     /// Asks the API server; see [`client::connect`].
     pub client: Client,
     /// What metrics and probes are answered from.
-    pub endpoints: Endpoints,
+    pub endpoints: AdminState,
     /// SIGTERM or SIGINT.
     pub shutdown: Shutdown,
 }
@@ -113,7 +113,7 @@ fn start_logged<P: Program>(name: &str, args: &P, prepared: P::Prepared) -> anyh
 
 async fn surroundings(common: &CommonArgs, settings: &HttpSettings) -> anyhow::Result<Surroundings> {
     let shutdown = shutdown::on_signal().context("cannot handle signals")?;
-    let endpoints = Endpoints { registry: Registry::new(), readiness: Readiness::default() };
+    let endpoints = AdminState { registry: Registry::new(), readiness: Readiness::default() };
     endpoints.registry.register(Box::new(Process::default()))?;
     let client = client::connect(common.kubeconfig.as_deref()).await?;
     http::start(settings, &client, &endpoints, &shutdown).await?;

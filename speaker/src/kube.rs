@@ -9,11 +9,11 @@ use ferrolb_api::configuration_state;
 use ferrolb_api::endpoints::SERVICE_NAME_LABEL;
 use ferrolb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
 use ferrolb_shell::admin::metrics::ClientMetrics;
-use ferrolb_shell::kubernetes::configuration_state::{Judgement, Keeper, Subject};
+use ferrolb_shell::kubernetes::configuration_state::{ConfigurationStateWriter, Judgement, Subject};
 use ferrolb_shell::kubernetes::events::{self, Events, Occurrence, Reporter};
 use ferrolb_shell::kubernetes::resources::{self, Source};
 use ferrolb_shell::kubernetes::watch::{Change, Seen, Table, Watch};
-use ferrolb_shell::kubernetes::write_queue::Writes;
+use ferrolb_shell::kubernetes::write_queue::WriteSender;
 use ferrolb_shell::{OwnPod, Readiness, Shutdown};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1 as core;
@@ -62,7 +62,7 @@ pub async fn run(
     let (statuses, status_writer) =
         l2_status::channel(client.clone(), &settings.namespace, own_pod.clone(), errors.clone());
     let status_writer = tokio::spawn(status_writer.run());
-    let state = Keeper::new(&client, &settings.namespace, subject, own_pod, judged, errors);
+    let state = ConfigurationStateWriter::new(&client, &settings.namespace, subject, own_pod, judged, errors);
     let outlets = Outlets { events, statuses, judgement };
     let taken = tokio::spawn(take(reports, outlets, metrics.clone()));
     let watches = Watches { client, inputs, metrics, readiness };
@@ -82,7 +82,7 @@ const LAST_EVENTS: std::time::Duration = std::time::Duration::from_secs(1);
 /// Where what concerns people goes.
 struct Outlets {
     events: Events,
-    statuses: Writes<String, L2StatusChange>,
+    statuses: WriteSender<String, L2StatusChange>,
     judgement: watch::Sender<Judgement>,
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fake_api::{Attributes, Grant, Rbac};
 use ferrolb_api::crd::{ConfigurationState, IPAddressPool, L2Advertisement, ServiceL2Status};
 use ferrolb_shell::Readiness;
-use ferrolb_shell::admin::http::{self, Endpoints, HttpSettings};
+use ferrolb_shell::admin::http::{self, AdminState, HttpSettings};
 use ferrolb_shell::admin::tls::TlsSettings;
 use ferrolb_shell::process::shutdown;
 use k8s_openapi::api::core::v1 as core;
@@ -92,7 +92,7 @@ async fn scrape(stage: &Stage, account: &str) {
         health_host: None,
         health_port: 0,
     };
-    let endpoints = Endpoints { registry: Registry::new(), readiness: Readiness::default() };
+    let endpoints = AdminState { registry: Registry::new(), readiness: Readiness::default() };
     let (_trigger, shutdown) = shutdown::channel();
     let own = stage.api.client_as(account);
     http::start(&settings, &own, &endpoints, &shutdown).await.expect("the port is free");

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use fake_api::FakeApi;
 use ferrolb_api::{NodeName, ServiceKey};
 use ferrolb_shell::Readiness;
-use ferrolb_shell::kubernetes::leader_election::{self, Candidacy};
+use ferrolb_shell::kubernetes::leader_election::{self, LeaderElectionConfig};
 use prometheus::Registry;
 use prometheus::proto::MetricFamily;
 use regex::Regex;
@@ -66,7 +66,8 @@ fn register_leadership(registry: &Registry) {
     let names = ["metallb-system", "metallb-controller", "controller-7d"].map(str::to_owned);
     let [namespace, name, holder] = names;
     let gate = Readiness::default().gate("leader election", "not asked for");
-    let _ = leader_election::channel(client, Candidacy { namespace, name, holder }, registry, gate);
+    let _ =
+        leader_election::channel(client, LeaderElectionConfig { namespace, name, holder }, registry, gate);
 }
 
 fn component() -> BTreeMap<String, Value> {

@@ -2,8 +2,8 @@
 
 use controller::args::Settings;
 use ferrolb_shell::Readiness;
-use ferrolb_shell::admin::http::Endpoints;
-use ferrolb_shell::kubernetes::leader_election::Candidacy;
+use ferrolb_shell::admin::http::AdminState;
+use ferrolb_shell::kubernetes::leader_election::LeaderElectionConfig;
 use ferrolb_shell::process::shutdown;
 use kube::Client;
 use prometheus::Registry;
@@ -26,10 +26,10 @@ impl Controller {
     /// As the manifests start it: one of several.
     pub(crate) fn run_elected(client: Client) -> Self {
         let (name, holder) = ("metallb-controller".to_owned(), "controller-7d".to_owned());
-        Self::begin(client, Some(Candidacy { namespace: NAMESPACE.to_owned(), name, holder }))
+        Self::begin(client, Some(LeaderElectionConfig { namespace: NAMESPACE.to_owned(), name, holder }))
     }
 
-    fn begin(client: Client, candidacy: Option<Candidacy>) -> Self {
+    fn begin(client: Client, candidacy: Option<LeaderElectionConfig>) -> Self {
         let settings = Settings {
             namespace: NAMESPACE.to_owned(),
             load_balancer_class: None,
@@ -38,7 +38,7 @@ impl Controller {
             pod_name: Some("controller-7d".to_owned()),
         };
         let readiness = Readiness::default();
-        let endpoints = Endpoints { registry: Registry::new(), readiness: readiness.clone() };
+        let endpoints = AdminState { registry: Registry::new(), readiness: readiness.clone() };
         let (trigger, shutdown) = shutdown::channel();
         let task = tokio::spawn(async move {
             match candidacy {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fake_api::{FakeApi, Fault, Match, Rbac};
-use ferrolb_shell::admin::http::{self, Endpoints, HttpSettings};
+use ferrolb_shell::admin::http::{self, AdminState, HttpSettings};
 use ferrolb_shell::admin::tls::certificate::{CHAIN_FILE, KEY_FILE};
 use ferrolb_shell::process::shutdown;
 use ferrolb_shell::{CommonArgs, Readiness};
@@ -96,7 +96,7 @@ async fn serve(flags: &[&str]) -> Served {
     api.issue_token(TOKEN, PROMETHEUS);
     let settings = settings(flags);
     let address = (Ipv4Addr::LOCALHOST, settings.metrics_port).into();
-    let endpoints = Endpoints { registry: Registry::new(), readiness: Readiness::default() };
+    let endpoints = AdminState { registry: Registry::new(), readiness: Readiness::default() };
     let _ = ferrolb_shell::admin::metrics::ClientMetrics::register(&endpoints.registry);
     let (trigger, shutdown) = shutdown::channel();
     let client = api.client(SPEAKER);
@@ -393,7 +393,7 @@ async fn g17_a_directory_without_certificate_is_named_at_start() {
     let directory = Directory::new("empty");
     let settings = settings(&[&directory.flag()]);
     let api = FakeApi::builder().build().expect("our own CRDs are implemented");
-    let endpoints = Endpoints { registry: Registry::new(), readiness: Readiness::default() };
+    let endpoints = AdminState { registry: Registry::new(), readiness: Readiness::default() };
     let (_trigger, shutdown) = shutdown::channel();
     let started = http::start(&settings, &api.client(FakeApi::ADMIN), &endpoints, &shutdown).await;
     let error = started.expect_err("there is no certificate").to_string();
@@ -413,7 +413,7 @@ async fn g32_metrics_are_served_on_the_given_host() {
     assert_eq!((settings.metrics_host, &settings.tls), (Some(IpAddr::from(host)), &None));
 
     let api = FakeApi::builder().build().expect("our own CRDs are implemented");
-    let endpoints = Endpoints { registry: Registry::new(), readiness: Readiness::default() };
+    let endpoints = AdminState { registry: Registry::new(), readiness: Readiness::default() };
     let (_trigger, shutdown) = shutdown::channel();
     let client = api.client(FakeApi::ADMIN);
     http::start(&settings, &client, &endpoints, &shutdown).await.expect("the port is free");

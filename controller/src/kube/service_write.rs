@@ -24,7 +24,7 @@ pub(super) struct ServiceWrite {
     pub(super) pool: Option<String>,
 }
 
-/// Writes it, unless the Service has changed since.
+/// WriteSender it, unless the Service has changed since.
 pub(super) async fn write(
     client: Client,
     patch: &StatusPatch,

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Errors, FIELD_MANAGER};
 
-/// Writes statuses of one kind, and remembers what is allowed.
+/// WriteSender statuses of one kind, and remembers what is allowed.
 #[derive(Debug)]
 pub(super) struct StatusPatch {
     resource: &'static str,
@@ -28,7 +28,7 @@ impl StatusPatch {
         Self { resource, errors, puts: AtomicBool::new(false), told: AtomicBool::new(false) }
     }
 
-    /// Writes the JSON merge patch `patch` (RFC 7396) to the status of `name`.
+    /// WriteSender the JSON merge patch `patch` (RFC 7396) to the status of `name`.
     /// Where it has a `metadata.resourceVersion`, it is left to what is decided
     /// on the object's newer version if there is one by then; otherwise it is
     /// tried again. `written` is called if it stands.

@@ -119,7 +119,7 @@ fn advertisement_status(seen: &Value, parts: &Parts, now: &Time) -> Value {
     json!(status)
 }
 
-/// Writes the status of one object.
+/// WriteSender the status of one object.
 pub(super) async fn write(
     client: Client,
     namespace: String,

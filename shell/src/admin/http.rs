@@ -28,7 +28,7 @@ use crate::process::shutdown::Shutdown;
 
 /// What the endpoints answer from.
 #[derive(Clone, Debug)]
-pub struct Endpoints {
+pub struct AdminState {
     /// `/metrics`.
     pub registry: Registry,
     /// `/readyz`.
@@ -81,11 +81,11 @@ pub enum HttpError {
 pub async fn start(
     settings: &HttpSettings,
     client: &Client,
-    endpoints: &Endpoints,
+    endpoints: &AdminState,
     shutdown: &Shutdown,
 ) -> Result<(), HttpError> {
     if let Some(listener) = bind(settings.metrics_host, settings.metrics_port, "metrics").await? {
-        let bounded = connection::Bounded::new(listener);
+        let bounded = connection::BoundedListener::new(listener);
         match &settings.tls {
             None => {
                 tokio::spawn(serve(bounded, everything(endpoints), shutdown.clone()));
@@ -103,7 +103,7 @@ pub async fn start(
     }
     if let Some(listener) = bind(settings.health_host, settings.health_port, "probes").await? {
         let router = probes().with_state(endpoints.clone());
-        tokio::spawn(serve(connection::Bounded::new(listener), router, shutdown.clone()));
+        tokio::spawn(serve(connection::BoundedListener::new(listener), router, shutdown.clone()));
     }
     Ok(())
 }
@@ -165,15 +165,15 @@ where
 }
 
 /// What the port of the metrics has where nothing is encrypted (F43, M2).
-fn everything(endpoints: &Endpoints) -> Router {
+fn everything(endpoints: &AdminState) -> Router {
     probes().route("/metrics", get(metrics)).with_state(endpoints.clone())
 }
 
-fn probes() -> Router<Endpoints> {
+fn probes() -> Router<AdminState> {
     Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz))
 }
 
-async fn metrics(State(endpoints): State<Endpoints>) -> Response {
+async fn metrics(State(endpoints): State<AdminState>) -> Response {
     match TextEncoder::new().encode_to_string(&endpoints.registry.gather()) {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -184,7 +184,7 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-async fn readyz(State(endpoints): State<Endpoints>) -> Response {
+async fn readyz(State(endpoints): State<AdminState>) -> Response {
     let report = endpoints.readiness.report();
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, report.text).into_response()
@@ -213,14 +213,14 @@ mod tests {
 
     #[tokio::test]
     async fn f43_w43_endpoints() {
-        let endpoints = Endpoints { registry: Registry::new(), readiness: Readiness::default() };
+        let endpoints = AdminState { registry: Registry::new(), readiness: Readiness::default() };
         let _ = crate::admin::metrics::ClientMetrics::register(&endpoints.registry);
         let gate = endpoints.readiness.gate("services", "not listed yet");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let address = listener.local_addr().expect("it is bound");
         let (trigger, shutdown) = shutdown::channel();
         let server =
-            tokio::spawn(serve(connection::Bounded::new(listener), everything(&endpoints), shutdown));
+            tokio::spawn(serve(connection::BoundedListener::new(listener), everything(&endpoints), shutdown));
 
         let waiting = ask(address, "/readyz").await;
         assert!(waiting.starts_with("HTTP/1.1 503") && waiting.contains("not listed yet"), "{waiting}");

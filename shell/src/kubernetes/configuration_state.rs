@@ -28,7 +28,7 @@ use crate::kubernetes::watch::Watch;
 use crate::process::backoff::Backoff;
 use crate::process::random::Jitter;
 
-use subject::Standing;
+use subject::ObjectState;
 pub use subject::Subject;
 
 /// Delays between tries of a request that fails.
@@ -54,7 +54,7 @@ pub type Judgement = Option<String>;
 
 /// Writes the object and keeps it.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct ConfigurationStateWriter {
     api: Api<ConfigurationState>,
     watched: Api<DeserializeGuard<ConfigurationState>>,
     subject: Subject,
@@ -62,7 +62,7 @@ pub struct Keeper {
     judgement: watch::Receiver<Judgement>,
     errors: IntCounter,
     jitter: Jitter,
-    standing: Standing,
+    standing: ObjectState,
     /// The judgement that was written last.
     said: Option<Judgement>,
     retry: Retry,
@@ -73,7 +73,7 @@ pub struct Keeper {
 }
 
 /// A request that did not succeed.
-struct Setback {
+struct RequestError {
     /// Trying again soon is of no use.
     is_slow: bool,
     /// What it means, where that is known.
@@ -81,7 +81,7 @@ struct Setback {
     error: RetryableError,
 }
 
-impl Keeper {
+impl ConfigurationStateWriter {
     /// Writes what `judgement` says into the object of `subject` in `namespace`.
     /// Requests that fail are counted in `errors`.
     #[must_use]
@@ -101,7 +101,7 @@ impl Keeper {
             judgement,
             errors,
             jitter: Jitter::seeded(),
-            standing: Standing::Unseen,
+            standing: ObjectState::Unseen,
             said: None,
             retry: Retry::new(BACKOFF),
             restores: 0,
@@ -142,8 +142,8 @@ impl Keeper {
         loop {
             let setback = match timeout(REQUEST_TIMEOUT, self.api.list_metadata(&params)).await {
                 Ok(Ok(_)) => break,
-                Ok(Err(error)) => Setback::of(&error),
-                Err(_) => Setback::unanswered(),
+                Ok(Err(error)) => RequestError::of(&error),
+                Err(_) => RequestError::unanswered(),
             };
             self.set_back(setback);
             self.retry.wait().await;
@@ -188,29 +188,33 @@ impl Keeper {
                 self.said = Some(judgement);
             }
             Ok(Err(setback)) => self.set_back(setback),
-            Err(_) => self.set_back(Setback::unanswered()),
+            Err(_) => self.set_back(RequestError::unanswered()),
         }
     }
 
     /// Makes the object and its status what they have to be (A59). A forced
     /// apply takes over what another process of MetalLB's has written.
-    async fn apply(&mut self, owner: Option<&OwnerReference>, judgement: &Judgement) -> Result<(), Setback> {
+    async fn apply(
+        &mut self,
+        owner: Option<&OwnerReference>,
+        judgement: &Judgement,
+    ) -> Result<(), RequestError> {
         let params = PatchParams::apply(self.subject.field_owner()).force();
         let name = self.subject.name();
         if let Some(metadata) = self.subject.metadata(owner, &self.standing) {
             let patched = self.api.patch(&name, &params, &Patch::Apply(&metadata)).await;
-            self.standing.replace(patched.map_err(|error| Setback::of(&error))?);
+            self.standing.replace(patched.map_err(|error| RequestError::of(&error))?);
         }
         let now = Time(Timestamp::now());
         if let Some(status) = self.subject.status(judgement.as_deref(), &self.standing, &now) {
             let patched = self.api.patch_status(&name, &params, &Patch::Apply(&status)).await;
-            self.standing.replace(patched.map_err(|error| Setback::of_status(&error))?);
+            self.standing.replace(patched.map_err(|error| RequestError::of_status(&error))?);
         }
         Ok(())
     }
 
     /// Says what happened, once for each run of failures, and puts off the next try.
-    fn set_back(&mut self, setback: Setback) {
+    fn set_back(&mut self, setback: RequestError) {
         let backoff = if setback.is_slow { SLOW } else { BACKOFF };
         let is_news = self.retry.failed_by(backoff, &setback.error);
         if setback.meaning != NO_SUCH_KIND {
@@ -232,7 +236,7 @@ const NOT_ALLOWED: &str = "the RBAC rules lack list, watch, create or patch on c
 const REFUSED: &str = "a write is refused; trying again every few minutes";
 const FAILED: &str = "a request failed; trying again";
 
-impl Setback {
+impl RequestError {
     fn of(error: &kube::Error) -> Self {
         let (is_slow, meaning) = match error::classify(error) {
             Failure::NotFound => (true, NO_SUCH_KIND),

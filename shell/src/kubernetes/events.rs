@@ -2,7 +2,7 @@
 //! then counted.
 //!
 //! MetalLB's RBAC allows `create` and `patch` of core Events and nothing of
-//! `events.k8s.io` (G78, G90).
+//! `events.k8s.io` (G78, G90), which is what the `Recorder` of kube-runtime 5 writes.
 
 mod aggregation;
 
@@ -60,7 +60,7 @@ pub struct Events {
     sender: mpsc::Sender<Occurrence>,
 }
 
-/// Writes Events, as a task of its own.
+/// WriteSender Events, as a task of its own.
 #[derive(Debug)]
 pub struct EventWriter {
     receiver: mpsc::Receiver<Occurrence>,
@@ -83,7 +83,7 @@ impl Events {
 }
 
 impl EventWriter {
-    /// Writes until all [`Events`] are dropped and what is due is written.
+    /// WriteSender until all [`Events`] are dropped and what is due is written.
     pub async fn run(mut self, client: Client) {
         let (writes, queue) = write_queue::channel(WRITES);
         let refused = AtomicBool::new(false);

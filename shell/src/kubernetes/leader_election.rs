@@ -1,11 +1,15 @@
 //! Leading by a Lease: the requests of [`crate::kubernetes::leader_election::lease`], and what the rest of
-//! the process has of it. Work is done in tenures; each ends with the Lease that
-//! it began with, and no write of a tenure leaves the process after its end.
+//! the process has of it. Work is done in terms; each ends with the Lease that
+//! it began with, and no write of a term leaves the process after its end.
+//!
+//! kube-leader-election 0.44 does "without fencing", as it says itself, and
+//! kube-lease-manager 0.13 fences no write either: they tell whether one led a
+//! moment ago.
 
-mod awake;
+mod boot_clock;
 mod candidate;
 pub mod lease;
-mod writes;
+mod write_fence;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,14 +23,14 @@ use crate::admin::metrics::register;
 use crate::admin::readiness::Gate;
 use crate::process::random;
 
-use awake::Awake;
-use writes::Writes;
+use boot_clock::BootClock;
+use write_fence::WriteFence;
 
 pub use candidate::Candidate;
 
 /// Which Lease, and who asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidacy {
+pub struct LeaderElectionConfig {
     /// The Lease's namespace.
     pub namespace: String,
     /// The Lease's name.
@@ -41,29 +45,29 @@ pub struct Candidacy {
 #[derive(Debug)]
 pub struct Leadership {
     shared: Arc<Shared>,
-    terms: watch::Receiver<Term>,
+    terms: watch::Receiver<TermState>,
     last: u64,
 }
 
 /// A time in which this process, and no other, writes.
 #[derive(Clone, Debug)]
-pub struct Tenure {
+pub struct Term {
     shared: Arc<Shared>,
     number: u64,
 }
 
 /// The term that runs: its number, and until when it does without a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Term {
+struct TermState {
     number: u64,
     until: Time,
 }
 
 #[derive(Debug)]
 struct Shared {
-    clock: Awake,
-    term: watch::Sender<Term>,
-    writes: Mutex<Writes>,
+    clock: BootClock,
+    term: watch::Sender<TermState>,
+    writes: Mutex<WriteFence>,
 }
 
 /// What this machine calls itself, which in a container is the Pod's name.
@@ -85,13 +89,13 @@ pub fn host_name() -> String {
 #[must_use]
 pub fn channel(
     client: Client,
-    candidacy: Candidacy,
+    candidacy: LeaderElectionConfig,
     registry: &Registry,
     gate: Gate,
 ) -> (Leadership, Candidate) {
     let random = random::bytes::<8>().expect("Linux has random bytes");
     let identity = format!("{}_{:016x}", candidacy.holder, u64::from_ne_bytes(random));
-    let shared = Arc::new(Shared::new(Term { number: 0, until: Time::ZERO }));
+    let shared = Arc::new(Shared::new(TermState { number: 0, until: Time::ZERO }));
     let leadership = Leadership { shared: shared.clone(), terms: shared.term.subscribe(), last: 0 };
     let options = Opts::new("leader_election_master_status", "Whether this process leads, by its Lease");
     let gauge = IntGaugeVec::new(options, &["name"]).expect("name and label are valid");
@@ -100,24 +104,24 @@ pub fn channel(
 }
 
 impl Leadership {
-    /// The next tenure, once it begins. What it is decided on has to be read
+    /// The next term, once it begins. What it is decided on has to be read
     /// after that: what was read before may lack the last writes of another.
-    pub async fn gained(&mut self) -> Tenure {
+    pub async fn gained(&mut self) -> Term {
         let (last, clock) = (self.last, &self.shared.clock);
-        let begun = |term: &Term| term.number > last && clock.now() < term.until;
+        let begun = |term: &TermState| term.number > last && clock.now() < term.until;
         // The sender lives as long as this does.
         let term = self.terms.wait_for(begun).await.map(|term| *term);
-        let Ok(Term { number, .. }) = term else { return std::future::pending().await };
+        let Ok(TermState { number, .. }) = term else { return std::future::pending().await };
         self.last = number;
-        Tenure { shared: self.shared.clone(), number }
+        Term { shared: self.shared.clone(), number }
     }
 }
 
-impl Tenure {
-    /// A tenure without a Lease and without an end: there is nobody else.
+impl Term {
+    /// A term without a Lease and without an end: there is nobody else.
     #[must_use]
     pub fn unlimited() -> Self {
-        let forever = Term { number: 1, until: Time::from_micros(u64::MAX) };
+        let forever = TermState { number: 1, until: Time::from_micros(u64::MAX) };
         Self { shared: Arc::new(Shared::new(forever)), number: forever.number }
     }
 
@@ -142,20 +146,20 @@ impl Tenure {
         }
     }
 
-    /// The same client, for this tenure: it refuses every write outside of it,
+    /// The same client, for this term: it refuses every write outside of it,
     /// at the last moment before the connection, whoever asks for it.
     #[must_use]
     pub fn client(&self, client: Client) -> Client {
-        writes::fenced(client, self.clone())
+        write_fence::fenced(client, self.clone())
     }
 }
 
 impl Shared {
-    fn new(term: Term) -> Self {
-        Self { clock: Awake::start(), term: watch::Sender::new(term), writes: Mutex::default() }
+    fn new(term: TermState) -> Self {
+        Self { clock: BootClock::start(), term: watch::Sender::new(term), writes: Mutex::default() }
     }
 
-    fn writes(&self) -> MutexGuard<'_, Writes> {
+    fn writes(&self) -> MutexGuard<'_, WriteFence> {
         // Each change of it is one step: a poisoned one is still whole.
         self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,11 @@
-//! Writes that are retried until they stand or are overtaken: one value for
+//! WriteSender that are retried until they stand or are overtaken: one value for
 //! each key, the latest wins.
+//!
+//! kube-runtime's `Controller` has a queue of names to be looked at again, with
+//! one state for all; it keeps no value for each key, no word of the server for
+//! all keys (429), and no bound on their number.
 
-mod left_out;
+mod overflow;
 mod schedule;
 
 use std::fmt::Debug;
@@ -17,10 +21,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::kubernetes::connectivity::{self, Comeback};
 use crate::process::random::Jitter;
 
-use left_out::LeftOut;
+use overflow::Overflow;
 pub use schedule::{Outcome, Schedule};
 
-/// Writes that are under way at the same time. The API server's fair queueing
+/// WriteSender that are under way at the same time. The API server's fair queueing
 /// gives a ServiceAccount more; this keeps one process from using it up.
 const CONCURRENT: usize = 8;
 /// A write without an answer is tried again after this time.
@@ -30,11 +34,11 @@ const HANDOVER: usize = 1_024;
 
 /// Where wanted states are put.
 #[derive(Debug)]
-pub struct Writes<K, V> {
+pub struct WriteSender<K, V> {
     sender: mpsc::Sender<(K, V)>,
 }
 
-impl<K, V> Clone for Writes<K, V> {
+impl<K, V> Clone for WriteSender<K, V> {
     fn clone(&self) -> Self {
         Self { sender: self.sender.clone() }
     }
@@ -45,7 +49,7 @@ impl<K, V> Clone for Writes<K, V> {
 pub struct Queue<K, V> {
     receiver: mpsc::Receiver<(K, V)>,
     schedule: Schedule<K, V>,
-    left_out: LeftOut,
+    overflow: Overflow,
     /// Some writes wait for it.
     comeback: Option<Comeback>,
     jitter: Jitter,
@@ -53,14 +57,14 @@ pub struct Queue<K, V> {
 
 /// A queue for at most `capacity` keys.
 #[must_use]
-pub fn channel<K: Ord + Clone, V>(capacity: usize) -> (Writes<K, V>, Queue<K, V>) {
+pub fn channel<K: Ord + Clone, V>(capacity: usize) -> (WriteSender<K, V>, Queue<K, V>) {
     let (sender, receiver) = mpsc::channel(HANDOVER);
     let schedule = Schedule::new(capacity);
-    let (left_out, jitter) = (LeftOut::default(), Jitter::seeded());
-    (Writes { sender }, Queue { receiver, schedule, left_out, comeback: None, jitter })
+    let (overflow, jitter) = (Overflow::default(), Jitter::seeded());
+    (WriteSender { sender }, Queue { receiver, schedule, overflow, comeback: None, jitter })
 }
 
-impl<K, V> Writes<K, V> {
+impl<K, V> WriteSender<K, V> {
     /// From now on `value` is what is wanted of `key`.
     pub async fn put(&self, key: K, value: V) {
         // The queue's task is gone only when the process ends.
@@ -78,8 +82,8 @@ where
     K: Ord + Clone + Debug + Send,
     V: Clone + PartialEq + Send,
 {
-    /// Writes what is wanted, a few keys at a time and each key's values in
-    /// order. Ends when all [`Writes`] are dropped and everything that need
+    /// WriteSender what is wanted, a few keys at a time and each key's values in
+    /// order. Ends when all [`WriteSender`] are dropped and everything that need
     /// not wait for a retry has been written.
     pub async fn run<F, W>(mut self, write: W)
     where
@@ -90,7 +94,7 @@ where
         let mut is_open = true;
         loop {
             let now = Instant::now();
-            if let Some(number) = self.left_out.take_due(now) {
+            if let Some(number) = self.overflow.take_due(now) {
                 report(number);
             }
             while under_way.len() < CONCURRENT
@@ -100,14 +104,14 @@ where
                 under_way.push(Box::pin(async move { (key, attempt.await.unwrap_or(Outcome::AGAIN)) }));
             }
             if !is_open && under_way.is_empty() {
-                if let Some(number) = self.left_out.rest() {
+                if let Some(number) = self.overflow.rest() {
                     report(number);
                 }
                 return;
             }
             let free = under_way.len() < CONCURRENT;
             let due = self.schedule.next_due().filter(|_| free && is_open);
-            let report_due = self.left_out.due(now);
+            let report_due = self.overflow.due(now);
             tokio::select! {
                 wanted = self.receiver.recv(), if is_open => match wanted {
                     Some((key, value)) => self.put(key, value),
@@ -132,7 +136,7 @@ where
     fn put(&mut self, key: K, value: V) {
         if let Err(key) = self.schedule.put(Instant::now(), key, value) {
             tracing::debug!(op = "write", key = ?key, "too many objects wait; this one is left out");
-            self.left_out.add();
+            self.overflow.add();
         }
     }
 }

@@ -8,7 +8,7 @@ use ferrolb_api::crd::ServiceL2Status;
 use ferrolb_api::l2_status::{L2StatusContent, Subject, Time};
 use ferrolb_shell::kubernetes::error::{self, Failure};
 use ferrolb_shell::kubernetes::watch::{Change, Watch};
-use ferrolb_shell::kubernetes::write_queue::{self, Outcome, Queue, Writes};
+use ferrolb_shell::kubernetes::write_queue::{self, Outcome, Queue, WriteSender};
 use ferrolb_shell::{OwnPod, Readiness};
 use jiff::Timestamp;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
@@ -40,7 +40,7 @@ pub(super) fn channel(
     namespace: &str,
     own_pod: OwnPod,
     errors: IntCounter,
-) -> (Writes<String, L2StatusChange>, Writer) {
+) -> (WriteSender<String, L2StatusChange>, Writer) {
     let (writes, queue) = write_queue::channel(OBJECTS);
     let api = Api::namespaced(client, namespace);
     (writes, Writer { queue, api, own_pod, errors, told: AtomicBool::new(false) })
@@ -71,7 +71,7 @@ pub(super) async fn watch(client: Client, namespace: &str, inputs: mpsc::Sender<
 }
 
 impl Writer {
-    /// Writes until nobody can ask for anything any more.
+    /// WriteSender until nobody can ask for anything any more.
     pub(super) async fn run(self) {
         let Self { queue, api, own_pod, errors, told } = self;
         let context = Context { api, own_pod, errors, told };

@@ -8,7 +8,7 @@ use ferrolb_api::crd::ConfigurationState;
 use ferrolb_api::crd::configuration_state::{ConfigurationResult, ConfigurationStateStatus};
 use ferrolb_api::{NodeName, Time};
 use ferrolb_shell::Readiness;
-use ferrolb_shell::admin::http::Endpoints;
+use ferrolb_shell::admin::http::AdminState;
 use ferrolb_shell::admin::metrics::ClientMetrics;
 use ferrolb_shell::process::shutdown;
 use k8s_openapi::api::core::v1 as core;
@@ -46,7 +46,7 @@ impl Running {
             pod_name: Some(pod_name.to_owned()),
         };
         let (registry, readiness) = (Registry::new(), Readiness::default());
-        let endpoints = Endpoints { registry: registry.clone(), readiness: readiness.clone() };
+        let endpoints = AdminState { registry: registry.clone(), readiness: readiness.clone() };
         let (trigger, shutdown) = shutdown::channel();
         let client = api.client(&account("controller"));
         let task = tokio::spawn(controller::run_with(client, settings, endpoints, shutdown));

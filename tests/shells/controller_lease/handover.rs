@@ -88,15 +88,15 @@ async fn x26_no_write_leaves_the_process_once_the_lease_has_run_out() {
         leader_election::channel(api.client(A), candidacy(A), &Registry::new(), gate);
     let brake = Brake::default();
     let task = tokio::spawn(Stoppable::new(&brake, candidate.run_while(std::future::pending())));
-    let tenure = leadership.gained().await;
-    let services: Api<core::Service> = Api::namespaced(tenure.client(api.client(A)), "default");
+    let term = leadership.gained().await;
+    let services: Api<core::Service> = Api::namespaced(term.client(api.client(A)), "default");
     let write = async |text: &str| {
         let patch = json!({"metadata": {"annotations": {"written": text}}});
         services.patch("web-0", &PatchParams::default(), &Patch::Merge(&patch)).await
     };
     seconds(100).await;
     write("while it is renewed").await.expect("it leads");
-    // From here on nobody renews it, and nobody tells the tenure so.
+    // From here on nobody renews it, and nobody tells the term so.
     brake.stop();
     sleep(RENEW_WITHIN - PERIOD - Duration::from_millis(100)).await;
     write("before it has run out").await.expect("it leads still");
@@ -104,14 +104,14 @@ async fn x26_no_write_leaves_the_process_once_the_lease_has_run_out() {
     let asked = api.requests().len();
     let refused = write("after that").await.expect_err("it may have been taken by another");
     assert!(refused.to_string().contains("not lead"), "{refused}");
-    assert!(!tenure.may_write());
-    tenure.over().await;
+    assert!(!term.may_write());
+    term.over().await;
     assert_eq!(api.requests().len(), asked, "it has not left the process");
     services.get("web-0").await.expect("reading does no harm");
-    // Renewed again it is another tenure: another may have written in between.
+    // Renewed again it is another term: another may have written in between.
     brake.go_on();
     let next = leadership.gained().await;
-    assert!(next.may_write() && !tenure.may_write());
+    assert!(next.may_write() && !term.may_write());
     write("after it was renewed").await.expect_err("it was decided on before");
     task.abort();
 }

@@ -7,8 +7,8 @@ use controller::args::Settings;
 use fake_api::{FakeApi, RequestRecord};
 use ferrolb_api::crd::IPAddressPool;
 use ferrolb_shell::Readiness;
-use ferrolb_shell::admin::http::Endpoints;
-use ferrolb_shell::kubernetes::leader_election::Candidacy;
+use ferrolb_shell::admin::http::AdminState;
+use ferrolb_shell::kubernetes::leader_election::LeaderElectionConfig;
 use ferrolb_shell::process::shutdown;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as core;
@@ -49,7 +49,7 @@ impl Replica {
             pod_name: None,
         };
         let (readiness, registry) = (Readiness::default(), Registry::new());
-        let endpoints = Endpoints { registry: registry.clone(), readiness: readiness.clone() };
+        let endpoints = AdminState { registry: registry.clone(), readiness: readiness.clone() };
         let (trigger, shutdown) = shutdown::channel();
         let (client, brake) = (api.client(user), Brake::default());
         let process = controller::run_elected(client, settings, candidacy(user), endpoints, shutdown);
@@ -81,8 +81,12 @@ impl Replica {
     }
 }
 
-pub(crate) fn candidacy(holder: &str) -> Candidacy {
-    Candidacy { namespace: NAMESPACE.to_owned(), name: LEASE.to_owned(), holder: holder.to_owned() }
+pub(crate) fn candidacy(holder: &str) -> LeaderElectionConfig {
+    LeaderElectionConfig {
+        namespace: NAMESPACE.to_owned(),
+        name: LEASE.to_owned(),
+        holder: holder.to_owned(),
+    }
 }
 
 /// A cluster with a pool of 100 addresses and `count` Services `web-0`, `web-1`, ...

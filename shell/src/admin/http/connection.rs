@@ -1,5 +1,9 @@
 //! Connections that cannot be held for ever: their number, their silence and
 //! their life are bounded, and a new one always has a place.
+//!
+//! axum-server 0.9 and tls-listener 0.11 bound the time of a handshake, but do
+//! not close the connection that is silent for longest in favour of a new one; a
+//! limit of tower's holds for requests, and whoever says nothing makes none.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,13 +31,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// connection that has been silent for longest makes room for the new one:
 /// whoever reaches the port could otherwise starve the kubelet's probes.
 #[derive(Debug)]
-pub(super) struct Bounded {
+pub(super) struct BoundedListener {
     listener: TcpListener,
     /// The oldest first; those that have ended are removed by the next accept.
-    places: Vec<Weak<Place>>,
+    places: Vec<Weak<ConnectionSlot>>,
 }
 
-impl Bounded {
+impl BoundedListener {
     pub(super) fn new(listener: TcpListener) -> Self {
         Self { listener, places: Vec::with_capacity(CONNECTIONS) }
     }
@@ -46,7 +50,7 @@ impl Bounded {
     }
 
     fn make_room(&mut self) {
-        let places: Vec<Arc<Place>> = self.places.iter().filter_map(Weak::upgrade).collect();
+        let places: Vec<Arc<ConnectionSlot>> = self.places.iter().filter_map(Weak::upgrade).collect();
         self.places.retain(|place| place.strong_count() > 0);
         if places.len() < CONNECTIONS {
             return;
@@ -59,7 +63,7 @@ impl Bounded {
     }
 }
 
-impl Listener for Bounded {
+impl Listener for BoundedListener {
     type Io = Connection;
     type Addr = SocketAddr;
 
@@ -82,7 +86,7 @@ impl Listener for Bounded {
 
 /// What the listener can take from a connection.
 #[derive(Debug)]
-struct Place {
+struct ConnectionSlot {
     socket: Mutex<Socket>,
     /// The task that serves the connection.
     task: AtomicWaker,
@@ -96,7 +100,7 @@ struct Socket {
     moved: Instant,
 }
 
-impl Place {
+impl ConnectionSlot {
     fn lock(&self) -> MutexGuard<'_, Socket> {
         // A panic leaves nothing half done in there.
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
@@ -112,7 +116,7 @@ impl Place {
 /// A connection that ends itself.
 #[derive(Debug)]
 pub(super) struct Connection {
-    place: Arc<Place>,
+    place: Arc<ConnectionSlot>,
     alarm: Pin<Box<Sleep>>,
     end: Instant,
 }
@@ -121,7 +125,7 @@ impl Connection {
     fn new(stream: TcpStream) -> Self {
         let now = Instant::now();
         let socket = Mutex::new(Socket { stream: Some(stream), moved: now });
-        let place = Arc::new(Place { socket, task: AtomicWaker::new() });
+        let place = Arc::new(ConnectionSlot { socket, task: AtomicWaker::new() });
         Self { place, alarm: Box::pin(sleep(SILENCE)), end: now + LIFE }
     }
 
@@ -194,20 +198,20 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::admin::http::{Endpoints, everything, serve};
+    use crate::admin::http::{AdminState, everything, serve};
     use crate::admin::readiness::Readiness;
     use crate::process::shutdown;
 
     /// Far below [`SILENCE`], far above what loopback needs.
     const PROMPT: Duration = Duration::from_secs(5);
 
-    async fn bounded() -> (Bounded, SocketAddr) {
+    async fn bounded() -> (BoundedListener, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let address = listener.local_addr().expect("it is bound");
-        (Bounded::new(listener), address)
+        (BoundedListener::new(listener), address)
     }
 
-    async fn connected(bounded: &mut Bounded, address: SocketAddr) -> (Connection, TcpStream) {
+    async fn connected(bounded: &mut BoundedListener, address: SocketAddr) -> (Connection, TcpStream) {
         let (client, (connection, _)) = tokio::join!(TcpStream::connect(address), bounded.accept());
         (connection, client.expect("it listens on loopback"))
     }
@@ -262,7 +266,7 @@ mod tests {
     #[tokio::test]
     async fn m2_silent_connections_do_not_starve_a_probe() {
         let (bounded, address) = bounded().await;
-        let endpoints = Endpoints { registry: Registry::new(), readiness: Readiness::default() };
+        let endpoints = AdminState { registry: Registry::new(), readiness: Readiness::default() };
         let (trigger, shutdown) = shutdown::channel();
         let server = tokio::spawn(serve(bounded, everything(&endpoints), shutdown));
         let mut silent = Vec::new();

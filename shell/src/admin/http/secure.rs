@@ -12,16 +12,16 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{Accept, TlsAcceptor};
 
-use super::connection::{Bounded, Connection};
+use super::connection::{BoundedListener, Connection};
 
 /// Encrypts what it accepts.
 pub(super) struct Secure {
-    listener: Bounded,
+    listener: BoundedListener,
     acceptor: TlsAcceptor,
 }
 
 impl Secure {
-    pub(super) fn new(listener: Bounded, config: ServerConfig) -> Self {
+    pub(super) fn new(listener: BoundedListener, config: ServerConfig) -> Self {
         Self { listener, acceptor: TlsAcceptor::from(Arc::new(config)) }
     }
 }

@@ -73,12 +73,12 @@ impl Subject {
 
     /// What to apply to the object, which is made by that; `None` if it has its
     /// labels and its owner (A53), and while nothing is known of it.
-    pub(super) fn metadata(&self, owner: Option<&OwnerReference>, standing: &Standing) -> Option<Value> {
+    pub(super) fn metadata(&self, owner: Option<&OwnerReference>, standing: &ObjectState) -> Option<Value> {
         let labels = self.labels();
         match standing {
-            Standing::Unseen => return None,
-            Standing::Absent => {}
-            Standing::There(object) => {
+            ObjectState::Unseen => return None,
+            ObjectState::Absent => {}
+            ObjectState::There(object) => {
                 let has_labels = labels.iter().all(|(key, value)| object.labels.get(key) == Some(value));
                 if has_labels && owner.is_none_or(|owner| object.owners.contains(&owner.uid)) {
                     return None;
@@ -96,12 +96,12 @@ impl Subject {
 
     /// What to apply to the status so that it says `message`; `None` if it does.
     /// Only the own condition is applied: others are not ours.
-    pub(super) fn status(&self, message: Option<&str>, standing: &Standing, now: &Time) -> Option<Value> {
+    pub(super) fn status(&self, message: Option<&str>, standing: &ObjectState, now: &Time) -> Option<Value> {
         let nothing = ConfigurationStateStatus::default();
         let before = match standing {
-            Standing::Unseen => return None,
-            Standing::Absent => &nothing,
-            Standing::There(object) => &object.status,
+            ObjectState::Unseen => return None,
+            ObjectState::Absent => &nothing,
+            ObjectState::There(object) => &object.status,
         };
         let mut wanted = configuration_state::status(self.condition(), message, before, now);
         if wanted == *before {
@@ -124,7 +124,7 @@ fn applied(mut object: Value) -> Value {
 
 /// What is known of the object.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) enum Standing {
+pub(super) enum ObjectState {
     /// Nothing: it was not looked at yet.
     #[default]
     Unseen,
@@ -154,7 +154,7 @@ pub(super) fn slim(object: ConfigurationState) -> Object {
     }
 }
 
-impl Standing {
+impl ObjectState {
     /// Takes in a change of the one object that is watched.
     pub(super) fn see(&mut self, change: Change<Object>) {
         match change {
@@ -250,11 +250,11 @@ mod tests {
     fn a53_labels_and_owner_are_applied_until_they_stand() {
         let subject = Subject::Controller;
         let pod = owner("u1");
-        assert_eq!(subject.metadata(Some(&pod), &Standing::Unseen), None);
-        let made = subject.metadata(Some(&pod), &Standing::Absent).expect("it does not exist");
+        assert_eq!(subject.metadata(Some(&pod), &ObjectState::Unseen), None);
+        let made = subject.metadata(Some(&pod), &ObjectState::Absent).expect("it does not exist");
         assert_eq!(made["metadata"]["ownerReferences"][0]["uid"], "u1");
         assert_eq!(made["metadata"]["ownerReferences"][0]["controller"], Value::Null);
-        let mut standing = Standing::Absent;
+        let mut standing = ObjectState::Absent;
         standing.replace(object("1", &made));
         assert_eq!(subject.metadata(Some(&pod), &standing), None);
         assert_eq!(subject.metadata(None, &standing), None, "another owner is not taken away");
@@ -268,8 +268,8 @@ mod tests {
     #[test]
     fn a54_a59_h136_a_status_is_applied_until_it_stands() {
         let subject = Subject::Controller;
-        assert_eq!(subject.status(Some(""), &Standing::Unseen, &at(1)), None);
-        let mut standing = Standing::Absent;
+        assert_eq!(subject.status(Some(""), &ObjectState::Unseen, &at(1)), None);
+        let mut standing = ObjectState::Absent;
         let unknown = subject.status(None, &standing, &at(1)).expect("nothing stands");
         assert_eq!(unknown["status"], json!({ "result": "Unknown", "errorSummary": "" }));
         let valid = subject.status(Some(""), &standing, &at(1)).expect("nothing stands");
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(summed["status"]["conditions"].as_array().map(Vec::len), Some(1));
         assert_eq!(summed["status"]["errorSummary"], "no such profile");
         assert_eq!(summed["status"]["conditions"][0]["lastTransitionTime"], "1970-01-01T00:00:01Z");
-        let Standing::There(there) = &mut standing else { panic!("it is there") };
+        let ObjectState::There(there) = &mut standing else { panic!("it is there") };
         there.status.result = Some(ConfigurationResult::Invalid);
         there.status.error_summary = "no such profile".to_owned();
         assert_eq!(subject.status(Some(""), &standing, &at(3)), None);
@@ -296,9 +296,9 @@ mod tests {
             key: ObjectKey::default(),
             object: Ok(Object { version: version.to_owned(), ..Object::default() }),
         };
-        let mut standing = Standing::Unseen;
+        let mut standing = ObjectState::Unseen;
         standing.see(Change::List(Vec::new()));
-        assert_eq!(standing, Standing::Absent);
+        assert_eq!(standing, ObjectState::Absent);
         standing.replace(object("10", &json!({ "metadata": {}, "status": { "result": "Valid" } })));
         let written = standing.clone();
         standing.see(Change::Applied(seen("9")));
@@ -306,6 +306,6 @@ mod tests {
         standing.see(Change::Applied(seen("11")));
         assert_ne!(standing, written);
         standing.see(Change::Deleted(ObjectKey::default()));
-        assert_eq!(standing, Standing::Absent);
+        assert_eq!(standing, ObjectState::Absent);
     }
 }

@@ -13,12 +13,12 @@ use tokio::time::Instant;
 /// Neither clock goes on while a hypervisor holds the whole machine; after that
 /// a write is only held back by the version that it names.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Awake {
+pub(super) struct BootClock {
     tokio: Instant,
     boot: Duration,
 }
 
-impl Awake {
+impl BootClock {
     /// A clock that starts at zero now.
     pub(super) fn start() -> Self {
         Self { tokio: Instant::now(), boot: since_boot() }
@@ -30,8 +30,8 @@ impl Awake {
         Time::ZERO + self.tokio.elapsed().max(boot)
     }
 
-    /// When tokio's timers have to go off to see [`Awake::now`] reach `time`,
-    /// if the machine stays awake.
+    /// When tokio's timers have to go off to see [`BootClock::now`] reach `time`,
+    /// if the machine stays boot_clock.
     pub(super) fn instant(&self, time: Time) -> Instant {
         // Beyond 30 years tokio's own timers saturate as well.
         const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
@@ -50,7 +50,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn follows_virtual_time_and_never_goes_back() {
-        let clock = Awake::start();
+        let clock = BootClock::start();
         let mut last = clock.now();
         for _ in 0..100 {
             tokio::time::advance(Duration::from_millis(700)).await;
@@ -67,7 +67,7 @@ mod tests {
     fn suspension_counts() {
         // As if 50 s had passed by CLOCK_BOOTTIME since the start and none by the other.
         let clock =
-            Awake { tokio: Instant::now(), boot: since_boot().saturating_sub(Duration::from_secs(50)) };
+            BootClock { tokio: Instant::now(), boot: since_boot().saturating_sub(Duration::from_secs(50)) };
         let uptime = since_boot();
         assert!(!uptime.is_zero(), "this kernel has the clock");
         let expected = uptime.min(Duration::from_secs(50));

@@ -12,10 +12,10 @@ use kube::{Api, Client};
 use prometheus::IntGauge;
 use tokio::time::{sleep_until, timeout};
 
-use super::{Candidacy, Shared, Term};
+use super::{LeaderElectionConfig, Shared, TermState};
 use crate::admin::readiness::Gate;
 use crate::kubernetes::error::{self, Failure};
-use crate::kubernetes::leader_election::lease::{Action, Election, Failed, Standing};
+use crate::kubernetes::leader_election::lease::{Action, Election, Failed, LeaderState};
 
 /// What log lines about this have in common.
 const OP: &str = "leaderElection";
@@ -33,7 +33,7 @@ pub struct Candidate {
     shared: Arc<Shared>,
     gate: Gate,
     gauge: IntGauge,
-    told: Standing,
+    told: LeaderState,
     /// The last request failed, and that was said.
     failing: bool,
 }
@@ -41,7 +41,7 @@ pub struct Candidate {
 impl Candidate {
     pub(super) fn new(
         client: Client,
-        candidacy: &Candidacy,
+        candidacy: &LeaderElectionConfig,
         identity: String,
         shared: Arc<Shared>,
         gate: Gate,
@@ -55,7 +55,7 @@ impl Candidate {
             shared,
             gate,
             gauge,
-            told: Standing::Unknown,
+            told: LeaderState::Unknown,
             failing: false,
         }
     }
@@ -151,7 +151,7 @@ impl Candidate {
             },
             Err(_) => (Failed::Unknown, false, format!("no answer within {} s", TIMEOUT.as_secs())),
         };
-        if is_forbidden || self.told == Standing::Unknown {
+        if is_forbidden || self.told == LeaderState::Unknown {
             self.gate.not_ready(&error);
         } else {
             self.gate.ready_but(&error);
@@ -164,49 +164,50 @@ impl Candidate {
 
     /// Tells everybody how things stand.
     fn publish(&mut self) {
-        let standing = self.election.standing(self.shared.clock.now());
-        let (number, until) = match standing {
-            Standing::Leading { term, until } => (Some(term), until),
+        let leader_state = self.election.leader_state(self.shared.clock.now());
+        let (number, until) = match leader_state {
+            LeaderState::Leading { term, until } => (Some(term), until),
             _ => (None, Time::ZERO),
         };
         self.shared.term.send_if_modified(|term| {
-            let new = Term { number: number.unwrap_or(term.number), until };
+            let new = TermState { number: number.unwrap_or(term.number), until };
             std::mem::replace(term, new) != new
         });
         self.gauge.set(i64::from(number.is_some()));
-        self.tell(standing);
+        self.tell(leader_state);
     }
 
-    fn tell(&mut self, standing: Standing) {
+    fn tell(&mut self, leader_state: LeaderState) {
         if !self.failing {
-            match &standing {
-                Standing::Unknown => {}
-                Standing::Leading { .. } => self.gate.ready_but("leading"),
-                Standing::Standby(Some(leader)) => self.gate.ready_but(format!("standby; {leader} leads")),
-                Standing::Standby(None) => self.gate.ready_but("standby; nobody leads"),
+            match &leader_state {
+                LeaderState::Unknown => {}
+                LeaderState::Leading { .. } => self.gate.ready_but("leading"),
+                LeaderState::Standby(Some(leader)) => self.gate.ready_but(format!("standby; {leader} leads")),
+                LeaderState::Standby(None) => self.gate.ready_but("standby; nobody leads"),
             }
         }
         let lease = &self.name;
-        match (&self.told, &standing) {
-            (Standing::Leading { term: old, .. }, Standing::Leading { term: new, .. }) if old == new => {}
+        match (&self.told, &leader_state) {
+            (LeaderState::Leading { term: old, .. }, LeaderState::Leading { term: new, .. })
+                if old == new => {}
             (told, new) if told == new => {}
             (told, new) => {
-                if matches!(told, Standing::Leading { .. }) {
+                if matches!(told, LeaderState::Leading { .. }) {
                     tracing::warn!(op = OP, lease, "this replica does not lead any more");
                 }
                 match new {
-                    Standing::Leading { term, .. } => {
+                    LeaderState::Leading { term, .. } => {
                         tracing::info!(op = OP, lease, term, "this replica leads");
                     }
-                    Standing::Standby(leader) => {
+                    LeaderState::Standby(leader) => {
                         let leader = leader.as_deref().unwrap_or("nobody");
                         tracing::info!(op = OP, lease, leader, "this replica stands by");
                     }
-                    Standing::Unknown => {}
+                    LeaderState::Unknown => {}
                 }
             }
         }
-        self.told = standing;
+        self.told = leader_state;
     }
 }
 

@@ -8,6 +8,9 @@
 //! changed for [`DURATION`] of its own clock. The dates in a Lease are for
 //! people: clocks of two machines are never compared. Every write names the
 //! version that it replaces, so of two who take it one is refused.
+//!
+//! kube-lease-manager 0.13 compares the dates in the Lease with its own clock,
+//! give or take a tolerance that somebody has to choose.
 
 use std::time::Duration;
 
@@ -53,7 +56,7 @@ pub enum Failed {
 
 /// Who leads, as far as is known here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum LeaderState {
     /// The Lease has not been read yet.
     Unknown,
     /// Another one; `None` if nobody is known to.
@@ -191,13 +194,13 @@ impl Election {
 
     /// Who leads at `now`.
     #[must_use]
-    pub fn standing(&self, now: Time) -> Standing {
+    pub fn leader_state(&self, now: Time) -> LeaderState {
         match (self.until.filter(|until| now < *until), &self.seen) {
-            (Some(until), _) => Standing::Leading { term: self.term, until },
-            (None, None) => Standing::Unknown,
+            (Some(until), _) => LeaderState::Leading { term: self.term, until },
+            (None, None) => LeaderState::Unknown,
             (None, Some(seen)) => {
                 let other = holder(&seen.spec).filter(|holder| *holder != self.identity);
-                Standing::Standby(other.map(str::to_owned))
+                LeaderState::Standby(other.map(str::to_owned))
             }
         }
     }

@@ -1,22 +1,22 @@
-//! The one place that every write of a tenure passes, and how many are under way.
+//! The one place that every write of a term passes, and how many are under way.
 
 use ferrolb_api::Time;
 use http::{Method, Request};
 use kube::Client;
 use kube::client::Body;
 
-use super::Tenure;
+use super::Term;
 use crate::kubernetes::leader_election::lease::DURATION;
 
-/// The writes of this process, in all of its tenures.
+/// The writes of this process, in all of its terms.
 #[derive(Debug, Default)]
-pub(super) struct Writes {
+pub(super) struct WriteFence {
     under_way: usize,
     /// When one was given up last without an answer: it may come true later.
     abandoned: Option<Time>,
 }
 
-impl Writes {
+impl WriteFence {
     /// Whether one may still come true, and another must not be invited to write.
     pub(super) fn may_linger(&self, now: Time) -> bool {
         self.under_way > 0 || self.abandoned.is_some_and(|abandoned| now.since(abandoned) < DURATION)
@@ -30,17 +30,17 @@ struct NotLeading;
 
 /// A write that is under way until it is answered or dropped.
 struct UnderWay {
-    tenure: Tenure,
+    term: Term,
     answered: bool,
 }
 
 impl UnderWay {
     /// None if it must not be sent.
-    fn begin(tenure: Tenure) -> Option<Self> {
+    fn begin(term: Term) -> Option<Self> {
         // Counted first: who sees none under way after the end sees none later.
-        tenure.shared.writes().under_way += 1;
-        let this = Self { tenure, answered: false };
-        if this.tenure.may_write() {
+        term.shared.writes().under_way += 1;
+        let this = Self { term, answered: false };
+        if this.term.may_write() {
             return Some(this);
         }
         this.answered();
@@ -54,8 +54,8 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let now = self.tenure.shared.clock.now();
-        let mut writes = self.tenure.shared.writes();
+        let now = self.term.shared.clock.now();
+        let mut writes = self.term.shared.writes();
         writes.under_way -= 1;
         if !self.answered {
             writes.abandoned = Some(now);
@@ -64,15 +64,15 @@ impl Drop for UnderWay {
 }
 
 /// Whatever is not read is a write.
-pub(super) fn fenced(client: Client, tenure: Tenure) -> Client {
+pub(super) fn fenced(client: Client, term: Term) -> Client {
     let namespace = client.default_namespace().to_owned();
     let service = tower::service_fn(move |request: Request<Body>| {
-        let (client, tenure) = (client.clone(), tenure.clone());
+        let (client, term) = (client.clone(), term.clone());
         async move {
             if request.method() == Method::GET {
                 return client.send(request).await;
             }
-            let Some(write) = UnderWay::begin(tenure) else {
+            let Some(write) = UnderWay::begin(term) else {
                 return Err(kube::Error::Service(Box::new(NotLeading)));
             };
             let answer = client.send(request).await;

@@ -9,12 +9,12 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// The values left out since the last report.
 #[derive(Debug, Default)]
-pub(super) struct LeftOut {
+pub(super) struct Overflow {
     count: u64,
     quiet_until: Option<Instant>,
 }
 
-impl LeftOut {
+impl Overflow {
     /// One more was left out.
     pub(super) fn add(&mut self) {
         self.count = self.count.saturating_add(1);
@@ -49,7 +49,7 @@ mod tests {
     fn one_report_a_minute_with_the_number() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut left_out = LeftOut::default();
+        let mut left_out = Overflow::default();
         assert_eq!((left_out.due(start), left_out.take_due(start)), (None, None));
         // Second, left out in it, reported then.
         let table = [

@@ -51,7 +51,7 @@ impl Table {
     }
 
     fn leads(&self) -> bool {
-        matches!(self.election.standing(self.now), Standing::Leading { .. })
+        matches!(self.election.leader_state(self.now), LeaderState::Leading { .. })
     }
 
     /// Does all that is to be done now; returns the number of requests.
@@ -178,7 +178,9 @@ fn x26_leading_ends_ten_seconds_after_the_last_confirmed_renewal_was_sent() {
         table.run(Server::Answers);
         table.at(63).run(Server::Answers);
         assert!(table.leads(), "it is still ours, and taken up again");
-        let Standing::Leading { term, .. } = table.election.standing(table.now) else { panic!("it leads") };
+        let LeaderState::Leading { term, .. } = table.election.leader_state(table.now) else {
+            panic!("it leads")
+        };
         assert!(term > 1, "another might have led in between");
     }
 }
@@ -248,7 +250,7 @@ fn x26_of_two_who_take_it_one_is_refused_and_stands_by() {
     );
     table.election.failed(table.now, Failed::Overtaken);
     table.run(Server::Answers);
-    assert_eq!(table.election.standing(table.now), Standing::Standby(Some("third".to_owned())));
+    assert_eq!(table.election.leader_state(table.now), LeaderState::Standby(Some("third".to_owned())));
 }
 
 #[test]
@@ -277,7 +279,7 @@ fn a_lease_that_another_holds_by_anybodys_hand_ends_leading() {
     table.run(Server::Answers);
     table.store(held_by(Some(OTHER), 1));
     table.at(2).run(Server::Answers);
-    assert_eq!(table.election.standing(table.now), Standing::Standby(Some(OTHER.to_owned())));
+    assert_eq!(table.election.leader_state(table.now), LeaderState::Standby(Some(OTHER.to_owned())));
 }
 
 #[test]
@@ -285,10 +287,10 @@ fn who_resigns_lets_go_and_does_nothing_more() {
     for (before, server) in [
         ("leading", Server::Answers),
         ("leading with a renewal unanswered", Server::LosesTheReply),
-        ("standing by", Server::Answers),
+        ("leader_state by", Server::Answers),
         ("nothing read", Server::Answers),
     ] {
-        let mut table = Table::new((before == "standing by").then_some(OTHER));
+        let mut table = Table::new((before == "leader_state by").then_some(OTHER));
         if before != "nothing read" {
             table.run(Server::Answers);
         }
@@ -298,7 +300,7 @@ fn who_resigns_lets_go_and_does_nothing_more() {
         table.election.resign();
         assert!(!table.leads(), "{before}");
         table.run(Server::Answers);
-        assert_eq!(table.holder(), (before == "standing by").then_some(OTHER), "{before}");
+        assert_eq!(table.holder(), (before == "leader_state by").then_some(OTHER), "{before}");
         assert_eq!(table.election.poll(table.now, Timestamp::UNIX_EPOCH), Action::Done, "{before}");
         // What is free is taken by the next one at once.
         if before.starts_with("leading") {
