@@ -2,8 +2,10 @@
 
 pub(crate) mod envelope;
 mod identity;
+mod member_report;
 pub(crate) mod membership;
-mod report;
-mod reports;
+pub(crate) mod output;
+mod report_exchange;
+mod swim;
 mod swim_message;
 mod timers;

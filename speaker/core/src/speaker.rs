@@ -9,7 +9,8 @@ use ferrolb_api::{NodeName, ServiceKey, Time};
 
 use crate::counters::Counters;
 use crate::effect::{Effect, EventReason, Notice, WithdrawReason};
-use crate::gossip::membership::{Membership, Output};
+use crate::gossip::membership::Membership;
+use crate::gossip::output::Output;
 use crate::graceful_shutdown::GracefulShutdown;
 use crate::input::{Input, Peer};
 use crate::interface::{Interface, InterfaceId, InterfaceSet};

@@ -17,20 +17,20 @@ use crate::ownership::diagnosis::Check;
 use crate::ownership::{Members, Ownership, Work};
 use crate::wire::Wire;
 use crate::wire::announcements::Announced;
-use agenda::Agenda;
-use l2_status::{L2Statuses, Nodes, Standing};
-use silences::{Silences, Word};
+use l2_status::{Announcer, L2Statuses, Nodes};
+use not_announced::{NotAnnounced, Notify};
+use schedule::StatusSchedule;
 
-pub(crate) mod agenda;
 mod l2_status;
-mod silences;
+mod not_announced;
+pub(crate) mod schedule;
 
 /// What has been told, and when the next of it is due.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
-    agenda: Agenda,
+    schedule: StatusSchedule,
     statuses: L2Statuses,
-    silences: Silences,
+    not_announced: NotAnnounced,
     /// The objects left out of the configuration that was told last.
     rejected: Vec<Rejected>,
 }
@@ -54,7 +54,7 @@ impl Status {
     /// Takes all objects.
     pub(crate) fn set_l2_statuses(&mut self, objects: Vec<L2Status>) {
         self.statuses.set_all(objects);
-        self.agenda.mark_all();
+        self.schedule.resync();
     }
 
     /// Takes one object.
@@ -88,19 +88,19 @@ impl Status {
             self.report_soon(now, &work.services);
         }
         if work.all || work.election {
-            self.agenda.mark_all();
+            self.schedule.resync();
         }
     }
 
     /// When there is something to report.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.agenda.poll_timeout()
+        self.schedule.poll_timeout()
     }
 
     /// Reports on a few of the Services that are due.
     pub(crate) fn report(&mut self, now: Time, view: &View<'_>, outputs: &mut Outputs) {
         let (services, objects) = (view.ownership.cluster().services(), self.statuses.services());
-        let due = self.agenda.take(now, |after| {
+        let due = self.schedule.take(now, |after| {
             let range = (after, Bound::Unbounded);
             let service = services.range::<ServiceKey, _>(range).next().map(|(key, _)| key);
             let object = objects.range::<ServiceKey, _>(range).next().map(|(key, _)| key);
@@ -114,17 +114,17 @@ impl Status {
     /// These Services are to be looked at in a moment.
     fn report_soon(&mut self, now: Time, services: &BTreeSet<ServiceKey>) {
         for service in services {
-            self.agenda.mark(now, service);
+            self.schedule.enqueue(now, service);
         }
     }
 
     fn report_on(&mut self, now: Time, key: &ServiceKey, view: &View<'_>, outputs: &mut Outputs) {
         let (state, seen) = (view.state(key), view.seen());
         if let AnnouncementState::Blocked(diagnosis) = &state {
-            match self.silences.note(now, key, diagnosis.failure.check()) {
-                Word::Said => {}
-                Word::Wait(until) => self.agenda.mark(until, key),
-                Word::Say => {
+            match self.not_announced.note(now, key, diagnosis.failure.check()) {
+                Notify::Done => {}
+                Notify::Pending(until) => self.schedule.enqueue(until, key),
+                Notify::Now => {
                     let service = view.ownership.cluster().services().get(key);
                     if let Some(service) = service.filter(|_| seen.speaks_for(key)) {
                         let message = format!("no node announces it: {diagnosis}");
@@ -133,23 +133,23 @@ impl Status {
                 }
             }
         } else {
-            self.silences.end(key);
+            self.not_announced.end(key);
         }
-        let standing = match (view.wire.announcements().of(key), state) {
-            (Some(announced), _) => Standing::Ours(Some(content(view.own, key, announced))),
-            (None, _) if view.ownership.has_failed(key) => Standing::Ours(None),
-            (None, AnnouncementState::Announced) => Standing::Theirs,
+        let announcer = match (view.wire.announcements().of(key), state) {
+            (Some(announced), _) => Announcer::Us(Some(content(view.own, key, announced))),
+            (None, _) if view.ownership.has_failed(key) => Announcer::Us(None),
+            (None, AnnouncementState::Announced) => Announcer::Another,
             // The owner is there, and has said what it lacks.
             (None, AnnouncementState::Blocked(diagnosis))
                 if diagnosis.failure.check() == Check::Interface =>
             {
-                Standing::Theirs
+                Announcer::Another
             }
-            (None, AnnouncementState::Blocked(_) | AnnouncementState::Nothing) => Standing::Nobodys,
+            (None, AnnouncementState::Blocked(_) | AnnouncementState::Nothing) => Announcer::Nobody,
         };
-        let changes = self.statuses.look_at(now, key, &standing, &seen);
+        let changes = self.statuses.look_at(now, key, &announcer, &seen);
         if let Some(again) = changes.again {
-            self.agenda.mark(again, key);
+            self.schedule.enqueue(again, key);
         }
         for (name, change) in changes.changes {
             outputs.report(Report::L2Status { name, change });

@@ -11,24 +11,24 @@ use crate::interface::{Interface, InterfaceId, InterfaceSet, MacAddr};
 use crate::outputs::Outputs;
 use crate::random::Stream;
 use announcements::{Announced, Announcements, Lookup};
-use askers::{Asker, Askers};
 use drop_reason::DropReason;
 use gate::{Gate, Request};
 use gratuitous::Gratuitous;
-use groups::Groups;
+use multicast::MulticastGroups;
+use requesters::{Requester, Requesters};
 use responder::Received;
 
 pub(crate) mod announcements;
 pub(crate) mod arp;
-mod askers;
 pub(crate) mod drop_reason;
 pub(crate) mod frame;
 mod gate;
 mod gratuitous;
-mod groups;
+mod multicast;
 pub(crate) mod ndp;
-mod pacing;
+mod requesters;
 mod responder;
+mod token_bucket;
 
 /// The interfaces of this node, and what it says on them.
 #[derive(Debug)]
@@ -38,12 +38,12 @@ pub(crate) struct Wire {
     own_macs: BTreeSet<MacAddr>,
     announcements: Announcements,
     /// The addresses of eligible Services, whoever owns them, with how many have
-    /// each: those whose askers are remembered.
+    /// each: those whose requesters are remembered.
     wanted: BTreeMap<IpAddr, usize>,
-    askers: Askers,
+    requesters: Requesters,
     gate: Gate,
     gratuitous: Gratuitous,
-    groups: Groups,
+    groups: MulticastGroups,
 }
 
 /// A frame of another station that was read.
@@ -84,10 +84,10 @@ impl Wire {
             own_macs: BTreeSet::new(),
             announcements: Announcements::default(),
             wanted: BTreeMap::new(),
-            askers: Askers::default(),
+            requesters: Requesters::default(),
             gate: Gate::new(),
             gratuitous: Gratuitous::new(jitter),
-            groups: Groups::default(),
+            groups: MulticastGroups::default(),
         }
     }
 
@@ -151,7 +151,7 @@ impl Wire {
             *users = users.saturating_sub(1);
             if *users == 0 {
                 self.wanted.remove(address);
-                self.askers.forget(*address);
+                self.requesters.forget(*address);
                 if let IpAddr::V6(address) = address {
                     self.groups.forget(*address);
                 }
@@ -223,7 +223,7 @@ impl Wire {
     /// announced meanwhile.
     pub(crate) fn reannounce(&mut self, now: Time, addresses: &BTreeSet<IpAddr>) {
         for address in addresses {
-            self.gratuitous.remind(now, *address, &self.askers);
+            self.gratuitous.reannounce(now, *address, &self.requesters);
         }
     }
 
@@ -257,7 +257,7 @@ impl Wire {
         heard: &Heard,
         counters: &mut Counters,
     ) -> Result<Vec<u8>, DropReason> {
-        self.remember_asker(now, heard);
+        self.remember_requester(now, heard);
         heard.verdict?;
         self.pass_gate(now, heard.received.target(), heard.received.request(), counters)?;
         Ok(heard.received.reply(heard.own))
@@ -288,7 +288,7 @@ impl Wire {
 
     /// Sends the announcements that are due.
     pub(crate) fn send_gratuitous(&mut self, now: Time, outputs: &mut Outputs) {
-        while let Some(outgoing) = self.gratuitous.poll(now, &self.askers) {
+        while let Some(outgoing) = self.gratuitous.poll(now, &self.requesters) {
             let (interface, address, mac) = (outgoing.interface, outgoing.address, outgoing.mac);
             if let Some(counters) = outputs.counters.address(address) {
                 counters.gratuitous_sent += 1;
@@ -332,11 +332,11 @@ impl Wire {
         Ok(())
     }
 
-    fn remember_asker(&mut self, now: Time, heard: &Heard) {
+    fn remember_requester(&mut self, now: Time, heard: &Heard) {
         let Some((ip, mac)) = heard.received.claim() else { return };
         let target = heard.received.target();
         if heard.received.asks() && self.wanted.contains_key(&target) && !self.wanted.contains_key(&ip) {
-            self.askers.heard(now, target, Asker { ip, mac, interface: heard.interface });
+            self.requesters.heard(now, target, Requester { ip, mac, interface: heard.interface });
         }
     }
 
@@ -366,6 +366,6 @@ impl Wire {
         if let IpAddr::V6(address) = address {
             self.groups.set_announced(address, on);
         }
-        self.gratuitous.set_targets(now, address, &targets, &self.askers);
+        self.gratuitous.set_targets(now, address, &targets, &self.requesters);
     }
 }

@@ -8,7 +8,7 @@ use crate::gossip::envelope::GossipRejection;
 
 /// What a message says, as far as we judge it.
 #[derive(Debug)]
-pub(crate) struct Glimpse {
+pub(crate) struct ParsedHeader {
     /// Who speaks.
     pub(crate) source: Identity,
     /// Which member it is for, as the sender knows it.
@@ -20,7 +20,7 @@ pub(crate) struct Glimpse {
 }
 
 /// Reads a message in full. foca would take what comes before a broken part.
-pub(crate) fn glimpse(mut bytes: &[u8]) -> Result<Glimpse, GossipRejection> {
+pub(crate) fn parse_header(mut bytes: &[u8]) -> Result<ParsedHeader, GossipRejection> {
     let broken = GossipRejection::Malformed;
     let header: Header<Identity> = PostcardCodec.decode_header(&mut bytes).map_err(|_| broken)?;
     let bare = matches!(header.message, Message::Announce | Message::TurnUndead);
@@ -38,7 +38,7 @@ pub(crate) fn glimpse(mut bytes: &[u8]) -> Result<Glimpse, GossipRejection> {
     if !bytes.is_empty() {
         return Err(broken);
     }
-    Ok(Glimpse {
+    Ok(ParsedHeader {
         source: header.src,
         destination: header.dst,
         is_feed: header.message == Message::Feed,
@@ -70,22 +70,22 @@ mod tests {
     #[test]
     fn leave_is_read_back() {
         let bytes = leave(&identity("wk01"), &identity("wk02"));
-        let glimpse = glimpse(&bytes).expect("our own message");
-        assert_eq!(glimpse.source, identity("wk01"));
-        assert_eq!(glimpse.destination, identity("wk02"));
-        assert_eq!(glimpse.subjects, [identity("wk01")]);
-        assert!(!glimpse.is_feed);
+        let header = parse_header(&bytes).expect("our own message");
+        assert_eq!(header.source, identity("wk01"));
+        assert_eq!(header.destination, identity("wk02"));
+        assert_eq!(header.subjects, [identity("wk01")]);
+        assert!(!header.is_feed);
     }
 
     #[test]
     fn broken_messages_are_refused() {
         let good = leave(&identity("wk01"), &identity("wk02"));
         for length in 0..good.len() {
-            let cut = glimpse(&good[..length]);
+            let cut = parse_header(&good[..length]);
             // A message without its list of updates is complete as well.
-            assert!(cut.is_err() || cut.is_ok_and(|glimpse| glimpse.subjects.is_empty()), "{length} bytes");
+            assert!(cut.is_err() || cut.is_ok_and(|header| header.subjects.is_empty()), "{length} bytes");
         }
-        assert!(glimpse(&[&good[..], &[0]].concat()).is_err(), "one byte too many");
+        assert!(parse_header(&[&good[..], &[0]].concat()).is_err(), "one byte too many");
     }
 
     #[test]
@@ -95,11 +95,11 @@ mod tests {
         for _ in 0..20_000 {
             let length = random.random_range(0..120);
             let noise: Vec<u8> = (0..length).map(|_| random.random()).collect();
-            let _ = glimpse(&noise);
+            let _ = parse_header(&noise);
             let mut changed = good.clone();
             let at = random.random_range(0..changed.len());
             changed[at] = random.random();
-            let _ = glimpse(&changed);
+            let _ = parse_header(&changed);
         }
     }
 }

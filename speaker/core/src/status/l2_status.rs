@@ -34,14 +34,14 @@ const MEMORY: Duration = Duration::from_secs(300);
 
 /// Who announces a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Announcer {
     /// This node owns its addresses; its status says so, unless it has none of
     /// the interfaces (D44).
-    Ours(Option<L2StatusContent>),
+    Us(Option<L2StatusContent>),
     /// Another live node does.
-    Theirs,
+    Another,
     /// Nobody does, or there is no such Service.
-    Nobodys,
+    Nobody,
 }
 
 /// What is known of the nodes.
@@ -156,14 +156,14 @@ impl L2Statuses {
         &mut self,
         now: Time,
         service: &ServiceKey,
-        standing: &Standing,
+        announcer: &Announcer,
         nodes: &impl Nodes,
     ) -> Changes {
         let own = Subject { node: nodes.own().clone(), service: service.clone() };
         let own_name = name(&own);
-        let since = match standing {
-            Standing::Ours(_) => *self.owned.entry(service.clone()).or_insert(now),
-            Standing::Theirs | Standing::Nobodys => {
+        let since = match announcer {
+            Announcer::Us(_) => *self.owned.entry(service.clone()).or_insert(now),
+            Announcer::Another | Announcer::Nobody => {
                 self.owned.remove(service);
                 now
             }
@@ -172,13 +172,13 @@ impl L2Statuses {
         if !self.is_told {
             return changes;
         }
-        let wanted = match standing {
-            Standing::Ours(content) => content.as_ref(),
+        let wanted = match announcer {
+            Announcer::Us(content) => content.as_ref(),
             _ => None,
         };
         let of_service = self.of_service.get(service).cloned().unwrap_or_default();
         for object in of_service.into_iter().filter(|object| *object != own_name) {
-            match self.of_others(&object, standing, now, since, nodes) {
+            match self.of_others(&object, announcer, now, since, nodes) {
                 Fate::Stays => {}
                 Fate::Waits(until) => changes.look_again(until),
                 Fate::Goes => self.delete(now, &object, &mut changes),
@@ -190,18 +190,25 @@ impl L2Statuses {
     }
 
     /// An object that is not what this node would make for the Service.
-    fn of_others(&self, name: &str, standing: &Standing, now: Time, since: Time, nodes: &impl Nodes) -> Fate {
+    fn of_others(
+        &self,
+        name: &str,
+        announcer: &Announcer,
+        now: Time,
+        since: Time,
+        nodes: &impl Nodes,
+    ) -> Fate {
         let Some(subject) = self.objects.get(name).and_then(L2Status::subject) else { return Fate::Stays };
         if subject.node == *nodes.own() {
             // Lost, or one too many, as from MetalLB before us.
             return Fate::Goes;
         }
         let is_alive = nodes.is_alive(&subject.node);
-        match standing {
-            Standing::Ours(_) if is_alive && now < since + GRACE => Fate::Waits(since + GRACE),
-            Standing::Ours(_) => Fate::Goes,
-            Standing::Nobodys if !is_alive && nodes.speaks_for(&subject.service) => Fate::Goes,
-            Standing::Theirs | Standing::Nobodys => Fate::Stays,
+        match announcer {
+            Announcer::Us(_) if is_alive && now < since + GRACE => Fate::Waits(since + GRACE),
+            Announcer::Us(_) => Fate::Goes,
+            Announcer::Nobody if !is_alive && nodes.speaks_for(&subject.service) => Fate::Goes,
+            Announcer::Another | Announcer::Nobody => Fate::Stays,
         }
     }
 

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use ferrolb_api::Time;
 
 use crate::wire::drop_reason::DropReason;
-use crate::wire::pacing::Bucket;
+use crate::wire::token_bucket::TokenBucket;
 
 /// Replies a second over all interfaces, and how many at once (T3).
 const REPLY_RATE: u64 = 20_000;
@@ -36,9 +36,9 @@ pub(crate) enum Request {
 #[derive(Debug)]
 pub(crate) struct Gate {
     handed_over: BTreeSet<IpAddr>,
-    replies: Bucket,
-    mismatches: Bucket,
-    to_all: Bucket,
+    replies: TokenBucket,
+    mismatches: TokenBucket,
+    to_all: TokenBucket,
 }
 
 impl Gate {
@@ -46,9 +46,9 @@ impl Gate {
     pub(crate) const fn new() -> Self {
         Self {
             handed_over: BTreeSet::new(),
-            replies: Bucket::new(REPLY_RATE, REPLY_BURST),
-            mismatches: Bucket::new(MISMATCH_RATE, MISMATCH_RATE),
-            to_all: Bucket::new(TO_ALL_RATE, TO_ALL_RATE),
+            replies: TokenBucket::new(REPLY_RATE, REPLY_BURST),
+            mismatches: TokenBucket::new(MISMATCH_RATE, MISMATCH_RATE),
+            to_all: TokenBucket::new(TO_ALL_RATE, TO_ALL_RATE),
         }
     }
 

@@ -134,16 +134,21 @@ fn link_layer(mut options: &[u8], wanted: u8) -> Result<Option<MacAddr>, DropRea
 }
 
 impl Message {
-    /// NS, "who has `asker`? tell `address`", to one neighbour: it takes the
+    /// NS, "who has `requester`? tell `address`", to one neighbour: it takes the
     /// sender in before it answers.
-    pub(crate) fn directed(address: Ipv6Addr, mac: MacAddr, asker: Ipv6Addr, asker_mac: MacAddr) -> Self {
+    pub(crate) fn directed(
+        address: Ipv6Addr,
+        mac: MacAddr,
+        requester: Ipv6Addr,
+        requester_mac: MacAddr,
+    ) -> Self {
         Self {
-            destination: asker_mac,
+            destination: requester_mac,
             source: mac,
             from: address,
-            to: asker,
+            to: requester,
             kind: Kind::Solicitation,
-            target: asker,
+            target: requester,
             link_layer: Some(mac),
         }
     }

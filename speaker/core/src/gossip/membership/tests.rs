@@ -1,7 +1,9 @@
 //! Clusters of member lists in virtual time, over a network that loses datagrams.
 
 use super::*;
+use crate::gossip::swim::SUSPECT_TO_DOWN;
 use crate::ownership::reach::Link;
+use crate::random::Stream;
 use rand::RngExt;
 use sha2::{Digest, Sha256};
 
@@ -257,7 +259,7 @@ fn t20_a_clock_that_went_back_is_outbid() {
         assert!(net.agrees());
         // The same node again, its clock at the epoch: its datagrams are refused as
         // those of an old life until it hears of its later one.
-        let boot = |net: &Net| net.nodes[1].as_ref().expect("alive").foca.identity().boot();
+        let boot = |net: &Net| net.nodes[1].as_ref().expect("alive").swim.identity().boot();
         net.boot(1, 5, 4);
         net.run_for(ms(3_000));
         assert!(net.agrees(), "{:?}", net.nodes);
@@ -328,7 +330,7 @@ fn t5_t6_nothing_is_believed_that_is_not_from_its_sender() {
     peer.set_peers(net.now, &[Peer { node: name(0), address: address(0).ip() }]);
     let Some(Output::Send(_, datagram)) = peer.poll_output() else { panic!("it announces") };
     // An insider that seals in its own name a message of another.
-    let opened = net.nodes[0].as_mut().expect("alive").world.envelope.open(&datagram);
+    let opened = net.nodes[0].as_mut().expect("alive").swim.open(&datagram);
     let message = opened.expect("the key is right").payload;
     let insider = stream(&[1; 32], "insider", b"");
     let mut insider = Envelope::new("n7".into(), 1, Some(b"secret"), insider);

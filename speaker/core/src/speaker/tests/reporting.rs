@@ -357,7 +357,7 @@ fn reporting_never_delays_a_takeover() {
         let count = reports(&drain(&mut speaker))
             .filter(|report| matches!(report, Report::L2Status { change: L2StatusChange::Create(_), .. }))
             .count();
-        assert!(count <= crate::status::agenda::STEP, "{count} in one step");
+        assert!(count <= crate::status::schedule::STEP, "{count} in one step");
         created += count;
     }
     assert_eq!(speaker.counters().pauses, 0);

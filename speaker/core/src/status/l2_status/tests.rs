@@ -67,8 +67,8 @@ fn told(objects: Vec<L2Status>) -> L2Statuses {
     statuses
 }
 
-fn ours(interfaces: &[&str]) -> Standing {
-    Standing::Ours(Some(content(SELF, interfaces)))
+fn ours(interfaces: &[&str]) -> Announcer {
+    Announcer::Us(Some(content(SELF, interfaces)))
 }
 
 fn verbs(changes: &Changes) -> Vec<(&str, &str)> {
@@ -101,16 +101,16 @@ fn d82_h135_w36_what_is_asked_for() {
     let conditionless = object(SELF, Some(L2StatusContent { announced: None, ..content(SELF, &["eth0"]) }));
     let alive = &["wk01", "wk02"][..];
     let alone = &["wk01"][..];
-    for (case, objects, standing, nodes, expected) in [
+    for (case, objects, announcer, nodes, expected) in [
         ("new", vec![], ours(&["eth0"]), seen(alive, true), vec![(own.as_str(), "create")]),
         ("created", vec![object(SELF, None)], ours(&["eth0"]), seen(alive, true), vec![(&own, "write")]),
         ("stands", vec![whole(SELF)], ours(&["eth0"]), seen(alive, true), vec![]),
         ("other interfaces", vec![whole(SELF)], ours(&["eth1"]), seen(alive, true), vec![(&own, "write")]),
         ("all interfaces", vec![whole(SELF)], ours(&[]), seen(alive, true), vec![(&own, "write")]),
         ("no condition", vec![conditionless], ours(&["eth0"]), seen(alive, true), vec![(&own, "write")]),
-        ("lost", vec![whole(SELF)], Standing::Theirs, seen(alive, false), vec![(&own, "delete")]),
-        ("withdrawn", vec![whole(SELF)], Standing::Nobodys, seen(alive, false), vec![(&own, "delete")]),
-        ("D44", vec![whole(SELF)], Standing::Ours(None), seen(alive, false), vec![(&own, "delete")]),
+        ("lost", vec![whole(SELF)], Announcer::Another, seen(alive, false), vec![(&own, "delete")]),
+        ("withdrawn", vec![whole(SELF)], Announcer::Nobody, seen(alive, false), vec![(&own, "delete")]),
+        ("D44", vec![whole(SELF)], Announcer::Us(None), seen(alive, false), vec![(&own, "delete")]),
         (
             "redundant",
             vec![whole(SELF), named("l2-abcde"), named("l2-fghij")],
@@ -129,18 +129,18 @@ fn d82_h135_w36_what_is_asked_for() {
             vec![(&other, "delete")],
         ),
         ("live loser", vec![whole("wk02"), whole(SELF)], ours(&["eth0"]), seen(alive, false), vec![]),
-        ("not ours to say", vec![whole("wk02")], Standing::Theirs, seen(alone, true), vec![]),
+        ("not ours to say", vec![whole("wk02")], Announcer::Another, seen(alone, true), vec![]),
         // Nobody announces it: one of the living clears up after the dead.
-        ("left behind", vec![whole("wk02")], Standing::Nobodys, seen(alone, true), vec![(&other, "delete")]),
-        ("another does it", vec![whole("wk02")], Standing::Nobodys, seen(alone, false), vec![]),
-        ("its node does it", vec![whole("wk02")], Standing::Nobodys, seen(alive, true), vec![]),
-        ("nothing", vec![], Standing::Nobodys, seen(alive, true), vec![]),
+        ("left behind", vec![whole("wk02")], Announcer::Nobody, seen(alone, true), vec![(&other, "delete")]),
+        ("another does it", vec![whole("wk02")], Announcer::Nobody, seen(alone, false), vec![]),
+        ("its node does it", vec![whole("wk02")], Announcer::Nobody, seen(alive, true), vec![]),
+        ("nothing", vec![], Announcer::Nobody, seen(alive, true), vec![]),
     ] {
         let mut statuses = told(objects);
-        let changes = statuses.look_at(at(0), &web(), &standing, &nodes);
+        let changes = statuses.look_at(at(0), &web(), &announcer, &nodes);
         assert_eq!(verbs(&changes), expected, "{case}");
         // Asked once: the same look again asks for nothing.
-        let again = statuses.look_at(at(10), &web(), &standing, &nodes);
+        let again = statuses.look_at(at(10), &web(), &announcer, &nodes);
         assert_eq!(verbs(&again), [], "{case}, again");
         assert_eq!(again.again.is_some(), !expected.is_empty() || case == "live loser", "{case}");
     }
@@ -173,16 +173,16 @@ fn d82_a_create_that_is_not_seen_is_taken_back() {
     let mut statuses = told(Vec::new());
     let nodes = seen(&["wk01"], false);
     statuses.look_at(at(0), &web(), &ours(&[]), &nodes);
-    let lost = statuses.look_at(at(1), &web(), &Standing::Theirs, &nodes);
+    let lost = statuses.look_at(at(1), &web(), &Announcer::Another, &nodes);
     assert_eq!(lost.changes, [(name(&of(SELF)), L2StatusChange::Delete { uid: None })]);
-    assert_eq!(statuses.look_at(at(2), &web(), &Standing::Theirs, &nodes), Changes::default());
+    assert_eq!(statuses.look_at(at(2), &web(), &Announcer::Another, &nodes), Changes::default());
 }
 
 #[test]
 fn d82_a_write_overtakes_a_deletion_that_is_not_carried_out() {
     let mut statuses = told(vec![object(SELF, Some(content(SELF, &[])))]);
     let nodes = seen(&["wk01"], false);
-    let lost = statuses.look_at(at(0), &web(), &Standing::Theirs, &nodes);
+    let lost = statuses.look_at(at(0), &web(), &Announcer::Another, &nodes);
     assert_eq!(verbs(&lost), [(name(&of(SELF)).as_str(), "delete")]);
     let won = statuses.look_at(at(1), &web(), &ours(&[]), &nodes);
     assert_eq!(verbs(&won), [(name(&of(SELF)).as_str(), "write")]);
@@ -291,8 +291,8 @@ fn memory_is_bounded_by_time() {
         let service = ServiceKey::new("default", number.to_string());
         let subject = Subject { node: SELF.into(), service: service.clone() };
         let wanted = L2StatusContent { subject, ..content(SELF, &[]) };
-        statuses.look_at(at(number * 1_000), &service, &Standing::Ours(Some(wanted)), &nodes);
-        statuses.look_at(at(number * 1_000), &service, &Standing::Nobodys, &nodes);
+        statuses.look_at(at(number * 1_000), &service, &Announcer::Us(Some(wanted)), &nodes);
+        statuses.look_at(at(number * 1_000), &service, &Announcer::Nobody, &nodes);
     }
     assert!(statuses.asked.len() <= 301 && statuses.log.len() <= 301, "{}", statuses.asked.len());
     assert!(statuses.owned.is_empty());

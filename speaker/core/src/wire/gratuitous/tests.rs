@@ -3,7 +3,7 @@
 use super::*;
 use crate::random::stream;
 use crate::wire::arp::parse;
-use crate::wire::askers::Asker;
+use crate::wire::requesters::Requester;
 
 const ETH0: InterfaceId = InterfaceId(2);
 const ETH1: InterfaceId = InterfaceId(3);
@@ -19,36 +19,36 @@ fn at(millis: u64) -> Time {
     Time::from_micros(1_000_000_000 + millis * 1_000)
 }
 
-fn asker(last: u8, interface: InterfaceId) -> Asker {
-    Asker { ip: [10, 0, 0, last].into(), mac: MacAddr([2, 0, 0, 0, 1, last]), interface }
+fn requester(last: u8, interface: InterfaceId) -> Requester {
+    Requester { ip: [10, 0, 0, last].into(), mac: MacAddr([2, 0, 0, 0, 1, last]), interface }
 }
 
 /// Jobs on eth0, and on eth1 if there are two.
 struct Rig {
-    jobs: Gratuitous,
-    askers: Askers,
+    tasks: Gratuitous,
+    requesters: Requesters,
     now: Time,
 }
 
 impl Rig {
     fn new(interfaces: &[(InterfaceId, MacAddr)]) -> Self {
-        let mut jobs = Gratuitous::new(stream(&[9; 32], "jitter", b""));
-        jobs.set_interfaces(&interfaces.iter().copied().collect());
-        Self { jobs, askers: Askers::default(), now: at(0) }
+        let mut tasks = Gratuitous::new(stream(&[9; 32], "jitter", b""));
+        tasks.set_interfaces(&interfaces.iter().copied().collect());
+        Self { tasks, requesters: Requesters::default(), now: at(0) }
     }
 
     fn announce(&mut self, address: IpAddr, on: &[InterfaceId]) {
-        self.jobs.set_targets(self.now, address, &on.iter().copied().collect(), &self.askers);
+        self.tasks.set_targets(self.now, address, &on.iter().copied().collect(), &self.requesters);
     }
 
     /// Everything that goes out until `end`, as (milliseconds, frame).
     fn run_until(&mut self, end: Time) -> Vec<(u64, Outgoing)> {
         let mut sent = Vec::new();
         loop {
-            while let Some(outgoing) = self.jobs.poll(self.now, &self.askers) {
+            while let Some(outgoing) = self.tasks.poll(self.now, &self.requesters) {
                 sent.push(((self.now - at(0)).as_millis() as u64, outgoing));
             }
-            match self.jobs.poll_timeout() {
+            match self.tasks.poll_timeout() {
                 Some(due) if due <= end => {
                     assert!(due > self.now, "poll_timeout must not stand still at {}", self.now);
                     self.now = due;
@@ -88,7 +88,7 @@ fn form(outgoing: &Outgoing) -> &'static str {
 fn schedule_of_a_takeover() {
     for seed in 0..50 {
         let mut rig = Rig::new(&[(ETH0, MAC0)]);
-        rig.jobs.random = stream(&[seed; 32], "jitter", b"");
+        rig.tasks.random = stream(&[seed; 32], "jitter", b"");
         rig.announce(vip(1), &[ETH0]);
         let sent = rig.run_until(at(60_000));
         let forms: Vec<&str> = sent.iter().map(|(_, outgoing)| form(outgoing)).collect();
@@ -149,12 +149,12 @@ fn w9_a_confirmed_announcement_is_not_announced_again() {
 }
 
 #[test]
-fn directed_requests_go_to_recent_askers_on_their_interface_after_the_gratuitous_one() {
+fn directed_requests_go_to_recent_requesters_on_their_interface_after_the_gratuitous_one() {
     let mut rig = Rig::new(&[(ETH0, MAC0), (ETH1, MAC1)]);
-    rig.askers.heard(at(0), vip(1), asker(1, ETH0));
-    rig.askers.heard(at(0), vip(1), asker(2, ETH1));
-    rig.askers.heard(at(0), vip(1), asker(3, ETH0));
-    rig.askers.heard(at(0), vip(2), asker(4, ETH0));
+    rig.requesters.heard(at(0), vip(1), requester(1, ETH0));
+    rig.requesters.heard(at(0), vip(1), requester(2, ETH1));
+    rig.requesters.heard(at(0), vip(1), requester(3, ETH0));
+    rig.requesters.heard(at(0), vip(2), requester(4, ETH0));
     rig.announce(vip(1), &[ETH0, ETH1]);
     let sent: Vec<Outgoing> = rig.run_until(at(10)).into_iter().map(|(_, outgoing)| outgoing).collect();
     let targets = |id: InterfaceId| -> Vec<(&str, MacAddr)> {
@@ -166,13 +166,17 @@ fn directed_requests_go_to_recent_askers_on_their_interface_after_the_gratuitous
         targets(ETH0),
         [
             ("gratuitous request", all),
-            ("directed request", asker(1, ETH0).mac),
-            ("directed request", asker(3, ETH0).mac)
+            ("directed request", requester(1, ETH0).mac),
+            ("directed request", requester(3, ETH0).mac)
         ]
     );
-    assert_eq!(targets(ETH1), [("gratuitous request", all), ("directed request", asker(2, ETH1).mac)]);
+    assert_eq!(targets(ETH1), [("gratuitous request", all), ("directed request", requester(2, ETH1).mac)]);
     let target = parse(&sent[1].bytes).expect("ours").target_ip;
-    assert_eq!(target, asker(1, ETH0).ip, "the asker is asked for its own address, so that it must listen");
+    assert_eq!(
+        target,
+        requester(1, ETH0).ip,
+        "the requester is asked for its own address, so that it must listen"
+    );
     let again = rig.run_until(at(60_000));
     let again: Vec<u64> = again
         .iter()
@@ -184,9 +188,9 @@ fn directed_requests_go_to_recent_askers_on_their_interface_after_the_gratuitous
 }
 
 #[test]
-fn pacing_200_at_once_then_1000_a_second_askers_first() {
+fn pacing_200_at_once_then_1000_a_second_requesters_first() {
     let mut rig = Rig::new(&[(ETH0, MAC0)]);
-    rig.askers.heard(at(0), vip(777), asker(1, ETH0));
+    rig.requesters.heard(at(0), vip(777), requester(1, ETH0));
     for number in 0..1_000 {
         rig.announce(vip(number), &[ETH0]);
     }
@@ -205,7 +209,7 @@ fn pacing_200_at_once_then_1000_a_second_askers_first() {
     let announced: BTreeSet<IpAddr> =
         sent.iter().filter(|(time, _)| *time <= 1_400).map(|(_, outgoing)| outgoing.address).collect();
     assert_eq!(announced.len(), 1_000, "each once before the waves of the first delay the last");
-    assert!(rig.jobs.delays() > 0);
+    assert!(rig.tasks.delays() > 0);
 }
 
 #[test]
@@ -229,14 +233,14 @@ fn w12_a_changed_mac_and_a_returned_interface_announce_again() {
     let mut rig = Rig::new(&[(ETH0, MAC0)]);
     rig.announce(vip(1), &[ETH0]);
     rig.run_until(at(60_000));
-    rig.jobs.set_interfaces(&[(ETH0, MAC1)].into());
+    rig.tasks.set_interfaces(&[(ETH0, MAC1)].into());
     rig.announce(vip(1), &[ETH0]);
     let sent = rig.run_until(at(60_100));
     assert_eq!(sent.iter().map(|(_, outgoing)| outgoing.mac).collect::<Vec<_>>(), [MAC1]);
-    rig.jobs.set_interfaces(&BTreeMap::new());
+    rig.tasks.set_interfaces(&BTreeMap::new());
     rig.announce(vip(1), &[]);
-    assert_eq!(rig.jobs.poll_timeout(), None, "an interface without carrier carries nothing");
-    rig.jobs.set_interfaces(&[(ETH0, MAC1)].into());
+    assert_eq!(rig.tasks.poll_timeout(), None, "an interface without carrier carries nothing");
+    rig.tasks.set_interfaces(&[(ETH0, MAC1)].into());
     rig.announce(vip(1), &[ETH0]);
     assert_eq!(rig.run_until(at(120_000)).len(), 8);
 }
@@ -244,10 +248,10 @@ fn w12_a_changed_mac_and_a_returned_interface_announce_again() {
 #[test]
 fn d76_nothing_is_left_after_withdrawal() {
     let mut rig = Rig::new(&[(ETH0, MAC0), (ETH1, MAC1)]);
-    rig.askers.heard(at(0), vip(1), asker(1, ETH0));
+    rig.requesters.heard(at(0), vip(1), requester(1, ETH0));
     for passed in [0, 100, 190, 250, 5_000, 40_000] {
         rig.announce(vip(1), &[ETH0, ETH1]);
-        rig.jobs.defend(rig.now, vip(1), ETH0, THIEF);
+        rig.tasks.defend(rig.now, vip(1), ETH0, THIEF);
         rig.run_until(rig.now + Duration::from_millis(passed));
         rig.announce(vip(1), &[ETH1]);
         rig.run_until(rig.now + Duration::from_millis(1));
@@ -255,22 +259,22 @@ fn d76_nothing_is_left_after_withdrawal() {
             rig.run_until(rig.now + Duration::from_secs(30)).iter().all(|(_, out)| out.interface == ETH1)
         );
         rig.announce(vip(1), &[]);
-        assert_eq!(rig.jobs.poll_timeout(), None, "after {passed} ms");
-        let lanes = rig.jobs.lanes.values();
-        assert!(lanes.into_iter().all(|lane| lane.prompt.is_empty() && lane.refresh.is_empty()));
+        assert_eq!(rig.tasks.poll_timeout(), None, "after {passed} ms");
+        let queues = rig.tasks.queues.values();
+        assert!(queues.into_iter().all(|queue| queue.prompt.is_empty() && queue.refresh.is_empty()));
     }
 }
 
 #[test]
 fn x17_a_defence_is_one_request_each_second() {
     let mut rig = Rig::new(&[(ETH0, MAC0)]);
-    rig.jobs.defend(at(0), vip(1), ETH0, THIEF);
-    assert_eq!(rig.jobs.poll_timeout(), None, "nothing to defend");
+    rig.tasks.defend(at(0), vip(1), ETH0, THIEF);
+    assert_eq!(rig.tasks.poll_timeout(), None, "nothing to defend");
     rig.announce(vip(1), &[ETH0]);
     rig.run_until(at(60_000));
     let mut sent = Vec::new();
     for _ in 0..1_000 {
-        rig.jobs.defend(rig.now, vip(1), ETH0, THIEF);
+        rig.tasks.defend(rig.now, vip(1), ETH0, THIEF);
         let next = rig.now + Duration::from_millis(10);
         sent.extend(rig.run_until(next));
     }
@@ -285,12 +289,12 @@ fn x17_a_defence_is_one_request_each_second() {
 fn l4_a_reminder_is_short_and_at_most_one_a_second() {
     let mut rig = Rig::new(&[(ETH0, MAC0)]);
     rig.announce(vip(1), &[ETH0]);
-    rig.jobs.remind(at(0), vip(1), &rig.askers);
+    rig.tasks.reannounce(at(0), vip(1), &rig.requesters);
     rig.run_until(at(60_000));
-    rig.askers.heard(rig.now, vip(1), asker(1, ETH0));
+    rig.requesters.heard(rig.now, vip(1), requester(1, ETH0));
     let (now, address) = (rig.now, vip(1));
-    rig.jobs.remind(now, address, &rig.askers);
-    rig.jobs.remind(now, address, &rig.askers);
+    rig.tasks.reannounce(now, address, &rig.requesters);
+    rig.tasks.reannounce(now, address, &rig.requesters);
     let sent = rig.run_until(at(70_000));
     let forms: Vec<&str> = sent.iter().map(|(_, outgoing)| form(outgoing)).collect();
     assert_eq!(
@@ -304,6 +308,6 @@ fn l4_a_reminder_is_short_and_at_most_one_a_second() {
             "gratuitous request"
         ]
     );
-    rig.jobs.remind(rig.now, vip(2), &rig.askers);
+    rig.tasks.reannounce(rig.now, vip(2), &rig.requesters);
     assert_eq!(rig.run_until(at(80_000)), [], "an address that is not announced");
 }

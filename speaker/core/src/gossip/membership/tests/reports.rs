@@ -1,7 +1,7 @@
 //! What nodes can announce on, told over a network that loses datagrams (W13).
 
 use super::*;
-use crate::gossip::reports::LOST_AFTER;
+use crate::gossip::report_exchange::LOST_AFTER;
 
 fn links(names: &[&str]) -> Reach {
     let links = names.iter().map(|name| ((*name).to_owned(), Link::default())).collect();
@@ -45,7 +45,7 @@ fn w13_everybody_hears_of_every_change() {
                 net.set_reach(0, links(&["eth1"]));
                 let took = net.until_all_know(0, &links(&["eth1"]), LOST_AFTER + limit);
                 assert!(took >= LOST_AFTER, "{took:?}");
-                let settled = |member: &Membership| member.reports.poll_timeout().is_none();
+                let settled = |member: &Membership| member.exchange.poll_timeout().is_none();
                 net.run_for(ms(20_000));
                 assert!(net.nodes.iter().flatten().all(settled), "{size} nodes, loss {loss}: not yet quiet");
                 assert_eq!(net.downs(), 0);
@@ -136,7 +136,7 @@ fn t5_w13_nobody_tells_for_another() {
     net.run_for(ms(3_000));
     let told = |sender: &str, boot| {
         let reach = Some((99, links(&[])));
-        Report { sender: sender.into(), boot, heard: None, reach }.encode()
+        MemberReport { sender: sender.into(), boot, heard: None, reach }.encode()
     };
     let mut insider = Envelope::new("n7".into(), 1, Some(b"secret"), stream(&[1; 32], "insider", b""));
     for (bytes, reason) in [

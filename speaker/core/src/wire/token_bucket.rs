@@ -8,7 +8,7 @@ const MICROS: u64 = 1_000_000;
 
 /// Lets `rate` frames a second through, and `burst` at once after a rest.
 #[derive(Clone, Debug)]
-pub(crate) struct Bucket {
+pub(crate) struct TokenBucket {
     rate: u64,
     /// In millionths of a frame, so that no rounding adds up.
     capacity: u64,
@@ -16,7 +16,7 @@ pub(crate) struct Bucket {
     filled_at: Time,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A full bucket. `rate` and `burst` are at least 1.
     pub(crate) const fn new(rate: u64, burst: u64) -> Self {
         let capacity = burst * MICROS;
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn burst_then_rate() {
-        let mut bucket = Bucket::new(1_000, 200);
+        let mut bucket = TokenBucket::new(1_000, 200);
         let mut now = Time::from_micros(5_000_000);
         let burst = (0..1_000).take_while(|_| bucket.take(now)).count();
         assert_eq!(burst, 200);
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn rest_fills_up_to_the_burst_and_no_further() {
-        let mut bucket = Bucket::new(10, 10);
+        let mut bucket = TokenBucket::new(10, 10);
         let start = Time::from_micros(1);
         assert_eq!((0..100).take_while(|_| bucket.take(start)).count(), 10);
         let later = start + Duration::from_secs(3_600);

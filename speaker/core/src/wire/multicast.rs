@@ -20,7 +20,7 @@ pub(crate) const MAX_OVERHEARD: usize = 256;
 
 /// All memberships of a node.
 #[derive(Debug, Default)]
-pub(crate) struct Groups {
+pub(crate) struct MulticastGroups {
     /// Those that can announce IPv6, by name.
     interfaces: BTreeMap<InterfaceId, String>,
     announced: BTreeMap<Ipv6Addr, InterfaceSet>,
@@ -32,7 +32,7 @@ pub(crate) struct Groups {
     changes: VecDeque<Effect>,
 }
 
-impl Groups {
+impl MulticastGroups {
     /// Takes the interfaces that can announce IPv6 now. One that is new joins
     /// everything that was there before it (W11).
     pub(crate) fn set_interfaces(&mut self, interfaces: BTreeMap<InterfaceId, String>) {
@@ -135,8 +135,8 @@ mod tests {
         names.iter().map(|(id, name)| (*id, (*name).to_owned())).collect()
     }
 
-    fn on_eth0() -> Groups {
-        let mut groups = Groups::default();
+    fn on_eth0() -> MulticastGroups {
+        let mut groups = MulticastGroups::default();
         groups.set_interfaces(interfaces(&[(ETH0, "eth0")]));
         groups
     }
@@ -149,7 +149,7 @@ mod tests {
         Effect::LeaveGroup { interface, group: ip(group) }
     }
 
-    fn changes(groups: &mut Groups) -> Vec<Effect> {
+    fn changes(groups: &mut MulticastGroups) -> Vec<Effect> {
         std::iter::from_fn(|| groups.poll()).collect()
     }
 

@@ -46,7 +46,7 @@ pub(crate) struct Edition {
 
 /// One datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Report {
+pub(crate) struct MemberReport {
     /// Who speaks.
     pub(crate) sender: Arc<str>,
     /// In which life.
@@ -62,7 +62,7 @@ pub(crate) fn is_report(bytes: &[u8]) -> bool {
     bytes.first() == Some(&MARK)
 }
 
-impl Report {
+impl MemberReport {
     /// The payload for it.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let length = u8::try_from(self.sender.len()).expect("names are bounded when an identity is made");
@@ -225,9 +225,9 @@ mod tests {
         Link { ipv4, subnets: subnets.iter().copied().collect() }
     }
 
-    fn report(links: Vec<(&str, Link)>) -> Report {
+    fn report(links: Vec<(&str, Link)>) -> MemberReport {
         let links = links.into_iter().map(|(name, link)| (name.to_owned(), link)).collect();
-        Report {
+        MemberReport {
             sender: "wk01".into(),
             boot: 7,
             heard: Some(Edition { boot: 1 << 40, number: 3 }),
@@ -235,7 +235,7 @@ mod tests {
         }
     }
 
-    fn full() -> Report {
+    fn full() -> MemberReport {
         let both = [subnet("172.16.16.11", 24), subnet("fd00::11", 64)];
         report(vec![("eth0", link(true, &both)), ("wg0", link(false, &[]))])
     }
@@ -245,28 +245,28 @@ mod tests {
         let bare = Reach { any: (true, false), ..Reach::default() };
         for told in [
             full(),
-            Report { heard: None, ..full() },
-            Report { reach: None, ..full() },
-            Report { reach: Some((1, bare)), ..full() },
+            MemberReport { heard: None, ..full() },
+            MemberReport { reach: None, ..full() },
+            MemberReport { reach: Some((1, bare)), ..full() },
         ] {
-            assert_eq!(Report::decode(&told.encode()), Ok(Some(told)));
+            assert_eq!(MemberReport::decode(&told.encode()), Ok(Some(told)));
         }
     }
 
     #[test]
     fn w13_what_a_later_version_adds_harms_nothing() {
         let added = [&full().encode()[..], &[77, 0, 2, 1, 2]].concat();
-        assert_eq!(Report::decode(&added), Ok(Some(full())), "a field more");
+        assert_eq!(MemberReport::decode(&added), Ok(Some(full())), "a field more");
         let mut later = full().encode();
         later[1] = VERSION + 1;
-        assert_eq!(Report::decode(&later[..2]), Ok(None), "a later version of any shape");
-        assert_eq!(Report::decode(&later), Ok(None));
-        let mut longer = Report { reach: None, ..full() }.encode();
+        assert_eq!(MemberReport::decode(&later[..2]), Ok(None), "a later version of any shape");
+        assert_eq!(MemberReport::decode(&later), Ok(None));
+        let mut longer = MemberReport { reach: None, ..full() }.encode();
         let value = [&9_u64.to_be_bytes()[..], &encode_reach(&Reach::default()), &[1, 2, 3]].concat();
         field(&mut longer, REACH, &value);
         assert_eq!(
-            Report::decode(&longer),
-            Ok(Some(Report { reach: Some((9, Reach::default())), ..full() }))
+            MemberReport::decode(&longer),
+            Ok(Some(MemberReport { reach: Some((9, Reach::default())), ..full() }))
         );
     }
 
@@ -281,10 +281,10 @@ mod tests {
             ("a name that is none", vec![("a", link(true, &[])), (&long, link(true, &[]))], 1),
             ("too many", many, (MAX_REACH - 2) / 17),
         ] {
-            let told = Report { sender: "n".repeat(NodeName::MAX_LEN).into(), ..report(links) };
+            let told = MemberReport { sender: "n".repeat(NodeName::MAX_LEN).into(), ..report(links) };
             let bytes = told.encode();
             assert!(bytes.len() <= MAX_PAYLOAD, "{what}: {} bytes", bytes.len());
-            let read = Report::decode(&bytes).expect("our own").and_then(|report| report.reach);
+            let read = MemberReport::decode(&bytes).expect("our own").and_then(|report| report.reach);
             let (_, reach) = read.expect("it was told");
             assert_eq!((reach.cut, reach.links.len()), (true, kept), "{what}");
         }
@@ -293,11 +293,12 @@ mod tests {
     #[test]
     fn broken_reports_are_refused_and_noise_never_panics() {
         let good = full().encode();
-        let whole = [Report { heard: None, reach: None, ..full() }, Report { reach: None, ..full() }];
+        let whole =
+            [MemberReport { heard: None, reach: None, ..full() }, MemberReport { reach: None, ..full() }];
         let whole: Vec<usize> = whole.iter().map(|report| report.encode().len()).collect();
         for length in 0..good.len() {
             let complete = whole.contains(&length);
-            assert_eq!(Report::decode(&good[..length]).is_ok(), complete, "{length} bytes");
+            assert_eq!(MemberReport::decode(&good[..length]).is_ok(), complete, "{length} bytes");
         }
         let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(13);
         for _ in 0..20_000 {
@@ -306,7 +307,7 @@ mod tests {
                 let at = random.random_range(0..changed.len());
                 changed[at] = random.random();
             }
-            if let Ok(Some(read)) = Report::decode(&changed) {
+            if let Ok(Some(read)) = MemberReport::decode(&changed) {
                 assert!(read.encode().len() <= MAX_PAYLOAD);
             }
         }

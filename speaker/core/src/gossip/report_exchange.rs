@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ferrolb_api::{NodeName, Time};
 
-use super::report::{Edition, Report};
+use super::member_report::{Edition, MemberReport};
 use crate::ownership::reach::{Reach, Reaches};
 
 /// How long to wait for the first answer; then twice as long each time.
@@ -29,7 +29,7 @@ const NEXT_ONES: Duration = Duration::from_millis(10);
 
 /// The knowledge of one node.
 #[derive(Debug)]
-pub(crate) struct Reports {
+pub(crate) struct ReportExchange {
     own: NodeName,
     /// Of whom what is known, this node included.
     reaches: Reaches,
@@ -40,16 +40,16 @@ pub(crate) struct Reports {
     now_less: Option<(Time, Reach)>,
     /// Members that have not confirmed the latest: when to tell them, and how long
     /// to wait then.
-    owed: BTreeMap<NodeName, (Time, Duration)>,
+    pending_acks: BTreeMap<NodeName, (Time, Duration)>,
     /// What others have confirmed of ours, and in which life of theirs.
-    confirmed: BTreeMap<NodeName, (u64, Edition)>,
+    acked: BTreeMap<NodeName, (u64, Edition)>,
     /// Members whose reach is that of an earlier life, and when to forget it.
     outlived: BTreeMap<NodeName, Time>,
     changed: bool,
     bound: usize,
 }
 
-impl Reports {
+impl ReportExchange {
     /// Nothing known. At most `bound` nodes are remembered.
     pub(crate) fn new(own: NodeName, bound: usize) -> Self {
         Self {
@@ -58,8 +58,8 @@ impl Reports {
             editions: BTreeMap::new(),
             number: 0,
             now_less: None,
-            owed: BTreeMap::new(),
-            confirmed: BTreeMap::new(),
+            pending_acks: BTreeMap::new(),
+            acked: BTreeMap::new(),
             outlived: BTreeMap::new(),
             changed: false,
             bound,
@@ -109,14 +109,19 @@ impl Reports {
 
     /// Owes the latest to these members, who live in these lives, unless they have
     /// confirmed it.
-    pub(crate) fn owe(&mut self, now: Time, boot: u64, members: impl Iterator<Item = (NodeName, u64)>) {
+    pub(crate) fn expect_acks(
+        &mut self,
+        now: Time,
+        boot: u64,
+        members: impl Iterator<Item = (NodeName, u64)>,
+    ) {
         let latest = Edition { boot, number: self.number };
         if self.number == 0 {
             return;
         }
         for (member, life) in members {
-            if self.confirmed.get(&member) != Some(&(life, latest)) {
-                self.owed.insert(member, (now, FIRST_WAIT));
+            if self.acked.get(&member) != Some(&(life, latest)) {
+                self.pending_acks.insert(member, (now, FIRST_WAIT));
             }
         }
     }
@@ -131,13 +136,13 @@ impl Reports {
 
     /// Nothing is owed to one who is no member.
     pub(crate) fn missed(&mut self, member: &NodeName) {
-        self.owed.remove(member);
+        self.pending_acks.remove(member);
     }
 
     /// What of `self` is due to be told at `now`, to whom.
     pub(crate) fn due(&mut self, now: Time) -> Vec<NodeName> {
         let mut due: Vec<NodeName> = Vec::new();
-        for (member, (at, wait)) in &mut self.owed {
+        for (member, (at, wait)) in &mut self.pending_acks {
             if *at > now {
                 continue;
             }
@@ -162,14 +167,17 @@ impl Reports {
 
     /// When [`Self::lose`], [`Self::due`] or [`Self::forget`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        let owed = self.owed.values().map(|(at, _)| *at);
-        owed.chain(self.now_less.iter().map(|(at, _)| *at)).chain(self.outlived.values().copied()).min()
+        let pending_acks = self.pending_acks.values().map(|(at, _)| *at);
+        pending_acks
+            .chain(self.now_less.iter().map(|(at, _)| *at))
+            .chain(self.outlived.values().copied())
+            .min()
     }
 
     /// The datagram for `member`, from this node in its life `boot`.
-    pub(crate) fn report(&self, member: &NodeName, boot: u64, with_reach: bool) -> Report {
+    pub(crate) fn report(&self, member: &NodeName, boot: u64, with_reach: bool) -> MemberReport {
         let reach = self.reaches.get(&self.own).filter(|_| with_reach);
-        Report {
+        MemberReport {
             sender: self.own.as_str().into(),
             boot,
             heard: self.editions.get(member).copied(),
@@ -179,13 +187,18 @@ impl Reports {
 
     /// Takes a member's datagram, where this node lives in `boot`. Gives whether it
     /// is to be answered, and with our own reach or without.
-    pub(crate) fn take(&mut self, boot: u64, alive: &BTreeSet<NodeName>, report: Report) -> Option<bool> {
+    pub(crate) fn take(
+        &mut self,
+        boot: u64,
+        alive: &BTreeSet<NodeName>,
+        report: MemberReport,
+    ) -> Option<bool> {
         let member = NodeName::from(&*report.sender);
         let latest = Edition { boot, number: self.number };
         if let Some(heard) = report.heard
             && heard == latest
         {
-            self.owed.remove(&member);
+            self.pending_acks.remove(&member);
             self.confirm(&member, report.boot, latest);
         }
         let (number, reach) = report.reach?;
@@ -195,15 +208,15 @@ impl Reports {
             self.editions.insert(member.clone(), edition);
             self.changed |= self.reaches.insert(member.clone(), reach.clone()) != Some(reach);
         }
-        Some(self.owed.contains_key(&member))
+        Some(self.pending_acks.contains_key(&member))
     }
 
     fn confirm(&mut self, member: &NodeName, life: u64, edition: Edition) {
-        if self.confirmed.len() >= self.bound && !self.confirmed.contains_key(member) {
+        if self.acked.len() >= self.bound && !self.acked.contains_key(member) {
             // Each can be told again.
-            self.confirmed.clear();
+            self.acked.clear();
         }
-        self.confirmed.insert(member.clone(), (life, edition));
+        self.acked.insert(member.clone(), (life, edition));
     }
 
     /// Whether there is room to remember `member`; who is missing makes way.

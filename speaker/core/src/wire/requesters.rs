@@ -12,30 +12,30 @@ use ferrolb_api::Time;
 
 use crate::interface::{InterfaceId, MacAddr};
 
-/// The most askers remembered for one address; the longest silent goes.
+/// The most requesters remembered for one address; the longest silent goes.
 pub(crate) const MAX_PER_ADDRESS: usize = 64;
-/// The most askers remembered in all.
+/// The most requesters remembered in all.
 pub(crate) const MAX_IN_ALL: usize = 8_192;
-/// An asker that has been silent for longer has asked someone else or has gone.
+/// A requester that has been silent for longer has asked someone else or has gone.
 const MAX_AGE: Duration = Duration::from_secs(600);
 /// An entry no older than this is not written again: asking often costs nothing.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// A neighbour that asked for an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Asker {
+pub(crate) struct Requester {
     pub(crate) ip: IpAddr,
     pub(crate) mac: MacAddr,
     pub(crate) interface: InterfaceId,
 }
 
-/// Recent askers by address, the longest silent forgotten first.
+/// Recent requesters by address, the longest silent forgotten first.
 #[derive(Debug, Default)]
-pub(crate) struct Askers {
+pub(crate) struct Requesters {
     entries: BTreeMap<(IpAddr, IpAddr), Entry>,
     /// By address and age.
     by_age: BTreeMap<IpAddr, BTreeMap<u64, IpAddr>>,
-    /// By age over all addresses: (address, asker).
+    /// By age over all addresses: (address, requester).
     oldest: BTreeMap<u64, (IpAddr, IpAddr)>,
     sequence: u64,
 }
@@ -48,12 +48,12 @@ struct Entry {
     sequence: u64,
 }
 
-impl Askers {
-    /// Notes that `asker` asked for `address`.
-    pub(crate) fn heard(&mut self, now: Time, address: IpAddr, asker: Asker) {
-        let key = (address, asker.ip);
+impl Requesters {
+    /// Notes that `requester` asked for `address`.
+    pub(crate) fn heard(&mut self, now: Time, address: IpAddr, requester: Requester) {
+        let key = (address, requester.ip);
         if let Some(entry) = self.entries.get(&key)
-            && (entry.mac, entry.interface) == (asker.mac, asker.interface)
+            && (entry.mac, entry.interface) == (requester.mac, requester.interface)
             && now.since(entry.heard) < FRESH
         {
             return;
@@ -71,28 +71,29 @@ impl Askers {
         }
         self.sequence += 1;
         let sequence = self.sequence;
-        self.entries.insert(key, Entry { mac: asker.mac, interface: asker.interface, heard: now, sequence });
-        self.by_age.entry(address).or_default().insert(sequence, asker.ip);
+        self.entries
+            .insert(key, Entry { mac: requester.mac, interface: requester.interface, heard: now, sequence });
+        self.by_age.entry(address).or_default().insert(sequence, requester.ip);
         self.oldest.insert(sequence, key);
     }
 
-    /// The askers of `address` on `interface` within the last ten minutes, the
+    /// The requesters of `address` on `interface` within the last ten minutes, the
     /// latest first.
     pub(crate) fn recent(
         &self,
         now: Time,
         address: IpAddr,
         interface: InterfaceId,
-    ) -> impl Iterator<Item = Asker> {
+    ) -> impl Iterator<Item = Requester> {
         let of_address = self.by_age.get(&address).into_iter().flat_map(|of| of.values().rev());
         of_address.filter_map(move |ip| self.get(now, address, *ip).filter(|a| a.interface == interface))
     }
 
-    /// One asker of `address`, if it asked within the last ten minutes.
-    pub(crate) fn get(&self, now: Time, address: IpAddr, ip: IpAddr) -> Option<Asker> {
+    /// One requester of `address`, if it asked within the last ten minutes.
+    pub(crate) fn get(&self, now: Time, address: IpAddr, ip: IpAddr) -> Option<Requester> {
         let entry = self.entries.get(&(address, ip))?;
         let recent = now.since(entry.heard) <= MAX_AGE;
-        recent.then_some(Asker { ip, mac: entry.mac, interface: entry.interface })
+        recent.then_some(Requester { ip, mac: entry.mac, interface: entry.interface })
     }
 
     /// When anybody last asked for `address`.
@@ -131,9 +132,9 @@ mod tests {
         [172, 16, 16, last].into()
     }
 
-    fn asker(number: u32) -> Asker {
+    fn requester(number: u32) -> Requester {
         let [_, b, c, d] = number.to_be_bytes();
-        Asker { ip: [10, b, c, d].into(), mac: MacAddr([2, 0, 0, b, c, d]), interface: ETH0 }
+        Requester { ip: [10, b, c, d].into(), mac: MacAddr([2, 0, 0, b, c, d]), interface: ETH0 }
     }
 
     fn at(seconds: u64) -> Time {
@@ -142,53 +143,53 @@ mod tests {
 
     #[test]
     fn latest_first_and_64_for_an_address() {
-        let mut askers = Askers::default();
+        let mut requesters = Requesters::default();
         for number in 0..100 {
-            askers.heard(at(u64::from(number)), vip(1), asker(number));
+            requesters.heard(at(u64::from(number)), vip(1), requester(number));
         }
-        let recent: Vec<Asker> = askers.recent(at(100), vip(1), ETH0).collect();
+        let recent: Vec<Requester> = requesters.recent(at(100), vip(1), ETH0).collect();
         assert_eq!(recent.len(), MAX_PER_ADDRESS);
-        assert_eq!(recent.first(), Some(&asker(99)));
-        assert_eq!(recent.last(), Some(&asker(36)));
-        assert_eq!(askers.recent(at(100), vip(1), InterfaceId(9)).count(), 0);
-        assert_eq!(askers.recent(at(100), vip(2), ETH0).count(), 0);
+        assert_eq!(recent.first(), Some(&requester(99)));
+        assert_eq!(recent.last(), Some(&requester(36)));
+        assert_eq!(requesters.recent(at(100), vip(1), InterfaceId(9)).count(), 0);
+        assert_eq!(requesters.recent(at(100), vip(2), ETH0).count(), 0);
     }
 
     #[test]
     fn in_all_8192_the_longest_silent_goes() {
-        let mut askers = Askers::default();
+        let mut requesters = Requesters::default();
         for last in 0..200 {
             for number in 0..50 {
-                askers.heard(at(u64::from(last)), vip(last), asker(number));
+                requesters.heard(at(u64::from(last)), vip(last), requester(number));
             }
         }
-        assert_eq!(askers.entries.len(), MAX_IN_ALL);
-        assert_eq!(askers.oldest.len(), MAX_IN_ALL);
-        assert_eq!(askers.by_age.values().map(BTreeMap::len).sum::<usize>(), MAX_IN_ALL);
-        assert_eq!(askers.recent(at(200), vip(0), ETH0).count(), 0);
-        assert_eq!(askers.recent(at(200), vip(199), ETH0).count(), 50);
+        assert_eq!(requesters.entries.len(), MAX_IN_ALL);
+        assert_eq!(requesters.oldest.len(), MAX_IN_ALL);
+        assert_eq!(requesters.by_age.values().map(BTreeMap::len).sum::<usize>(), MAX_IN_ALL);
+        assert_eq!(requesters.recent(at(200), vip(0), ETH0).count(), 0);
+        assert_eq!(requesters.recent(at(200), vip(199), ETH0).count(), 50);
     }
 
     #[test]
     fn ten_minutes_and_a_changed_mac() {
-        let mut askers = Askers::default();
-        askers.heard(at(0), vip(1), asker(1));
-        assert_eq!(askers.recent(at(600), vip(1), ETH0).count(), 1);
-        assert_eq!(askers.recent(at(601), vip(1), ETH0).count(), 0);
-        let moved = Asker { mac: MacAddr([2, 9, 9, 9, 9, 9]), ..asker(1) };
-        askers.heard(at(601), vip(1), moved);
-        assert_eq!(askers.recent(at(601), vip(1), ETH0).collect::<Vec<_>>(), [moved]);
-        assert_eq!(askers.last_heard(vip(1)), Some(at(601)));
-        askers.forget(vip(1));
-        assert_eq!((askers.entries.len(), askers.oldest.len(), askers.by_age.len()), (0, 0, 0));
+        let mut requesters = Requesters::default();
+        requesters.heard(at(0), vip(1), requester(1));
+        assert_eq!(requesters.recent(at(600), vip(1), ETH0).count(), 1);
+        assert_eq!(requesters.recent(at(601), vip(1), ETH0).count(), 0);
+        let moved = Requester { mac: MacAddr([2, 9, 9, 9, 9, 9]), ..requester(1) };
+        requesters.heard(at(601), vip(1), moved);
+        assert_eq!(requesters.recent(at(601), vip(1), ETH0).collect::<Vec<_>>(), [moved]);
+        assert_eq!(requesters.last_heard(vip(1)), Some(at(601)));
+        requesters.forget(vip(1));
+        assert_eq!((requesters.entries.len(), requesters.oldest.len(), requesters.by_age.len()), (0, 0, 0));
     }
 
     #[test]
-    fn an_asker_heard_again_becomes_the_latest() {
-        let mut askers = Askers::default();
-        askers.heard(at(0), vip(1), asker(1));
-        askers.heard(at(1), vip(1), asker(2));
-        askers.heard(at(5), vip(1), asker(1));
-        assert_eq!(askers.recent(at(5), vip(1), ETH0).collect::<Vec<_>>(), [asker(1), asker(2)]);
+    fn an_requester_heard_again_becomes_the_latest() {
+        let mut requesters = Requesters::default();
+        requesters.heard(at(0), vip(1), requester(1));
+        requesters.heard(at(1), vip(1), requester(2));
+        requesters.heard(at(5), vip(1), requester(1));
+        assert_eq!(requesters.recent(at(5), vip(1), ETH0).collect::<Vec<_>>(), [requester(1), requester(2)]);
     }
 }

@@ -18,27 +18,27 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
 /// When which Service is due.
 #[derive(Debug, Default)]
-pub(crate) struct Agenda {
+pub(crate) struct StatusSchedule {
     due: BTreeSet<(Time, ServiceKey)>,
     /// The same by Service: each is due once, at the earliest of its times.
     at: BTreeMap<ServiceKey, Time>,
     /// No step before this.
     not_before: Time,
-    sweep: Option<Sweep>,
+    resync: Option<Resync>,
 }
 
 /// A pass over all Services.
 #[derive(Debug, Default)]
-struct Sweep {
+struct Resync {
     /// Where it has come to.
     after: Option<ServiceKey>,
     /// Something has changed since it began: another one follows.
     again: bool,
 }
 
-impl Agenda {
+impl StatusSchedule {
     /// `service` is to be looked at, at `at` or sooner.
-    pub(crate) fn mark(&mut self, at: Time, service: &ServiceKey) {
+    pub(crate) fn enqueue(&mut self, at: Time, service: &ServiceKey) {
         match self.at.get_mut(service) {
             Some(known) if *known <= at => return,
             Some(known) => {
@@ -53,18 +53,18 @@ impl Agenda {
     }
 
     /// All Services are to be looked at.
-    pub(crate) fn mark_all(&mut self) {
-        match &mut self.sweep {
-            Some(sweep) => sweep.again = true,
-            None => self.sweep = Some(Sweep::default()),
+    pub(crate) fn resync(&mut self) {
+        match &mut self.resync {
+            Some(resync) => resync.again = true,
+            None => self.resync = Some(Resync::default()),
         }
     }
 
     /// When there is something to look at.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let due = self.due.first().map(|(at, _)| *at);
-        let sweep = self.sweep.as_ref().map(|_| self.not_before);
-        let first = due.into_iter().chain(sweep).min()?;
+        let resync = self.resync.as_ref().map(|_| self.not_before);
+        let first = due.into_iter().chain(resync).min()?;
         Some(first.max(self.not_before))
     }
 
@@ -85,15 +85,15 @@ impl Agenda {
             taken.push(service);
         }
         while taken.len() < STEP
-            && let Some(sweep) = &mut self.sweep
+            && let Some(resync) = &mut self.resync
         {
-            let after = sweep.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let after = resync.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
             match next(after) {
                 Some(service) => {
                     taken.push(service.clone());
-                    sweep.after = Some(service);
+                    resync.after = Some(service);
                 }
-                None => self.sweep = sweep.again.then(Sweep::default),
+                None => self.resync = resync.again.then(Resync::default),
             }
         }
         if !taken.is_empty() {
@@ -121,34 +121,34 @@ mod tests {
 
     #[test]
     fn each_is_due_once_and_at_the_earliest_time() {
-        let mut agenda = Agenda::default();
-        assert_eq!(agenda.poll_timeout(), None);
-        agenda.mark(at(50), &key(1));
-        agenda.mark(at(30), &key(1));
-        agenda.mark(at(70), &key(1));
-        agenda.mark(at(60), &key(2));
-        assert_eq!(agenda.poll_timeout(), Some(at(30)));
-        assert_eq!(agenda.take(at(29), nothing), []);
-        assert_eq!(agenda.take(at(30), nothing), [key(1)]);
-        assert_eq!(agenda.poll_timeout(), Some(at(60)));
-        assert_eq!(agenda.take(at(60), nothing), [key(2)]);
-        assert_eq!(agenda.poll_timeout(), None);
+        let mut schedule = StatusSchedule::default();
+        assert_eq!(schedule.poll_timeout(), None);
+        schedule.enqueue(at(50), &key(1));
+        schedule.enqueue(at(30), &key(1));
+        schedule.enqueue(at(70), &key(1));
+        schedule.enqueue(at(60), &key(2));
+        assert_eq!(schedule.poll_timeout(), Some(at(30)));
+        assert_eq!(schedule.take(at(29), nothing), []);
+        assert_eq!(schedule.take(at(30), nothing), [key(1)]);
+        assert_eq!(schedule.poll_timeout(), Some(at(60)));
+        assert_eq!(schedule.take(at(60), nothing), [key(2)]);
+        assert_eq!(schedule.poll_timeout(), None);
     }
 
     #[test]
     fn a_sweep_takes_its_time_and_is_repeated_if_something_changed() {
-        let mut agenda = Agenda::default();
+        let mut schedule = StatusSchedule::default();
         let all: BTreeSet<ServiceKey> = (0..150).map(key).collect();
         let next =
             |after: Bound<&ServiceKey>| all.range::<ServiceKey, _>((after, Bound::Unbounded)).next().cloned();
-        agenda.mark_all();
-        agenda.mark(at(0), &key(9_999));
+        schedule.resync();
+        schedule.enqueue(at(0), &key(9_999));
         let mut steps = Vec::new();
         let mut taken = Vec::new();
-        while let Some(due) = agenda.poll_timeout() {
-            let step = agenda.take(due, next);
+        while let Some(due) = schedule.poll_timeout() {
+            let step = schedule.take(due, next);
             if steps.len() == 1 {
-                agenda.mark_all();
+                schedule.resync();
             }
             steps.push((due, step.len()));
             taken.extend(step);
