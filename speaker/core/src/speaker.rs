@@ -27,6 +27,21 @@ use crate::wire::announcements::Announcement;
 use crate::wire::drop_reason::DropReason;
 
 /// Announces the addresses that its node owns.
+///
+/// One owner drives it by four kinds of methods:
+///
+/// - **Input**: [`handle`](Self::handle) alone changes it. It takes the time, which never goes
+///   back, and one [`Input`]; it never blocks and never fails.
+/// - **Output**: [`poll_effect`](Self::poll_effect) gives what is to be done.
+/// - **Time**: [`poll_timeout`](Self::poll_timeout) gives when to come back.
+/// - **Views**: [`is_ready`](Self::is_ready), [`announced`](Self::announced),
+///   [`members`](Self::members) and [`counters`](Self::counters) look and change nothing.
+///
+/// The order matters: call `handle`, then `poll_effect` until it gives `None`, then
+/// `poll_timeout`, then wait for an input or for that time, whichever comes first, and begin
+/// again. A late [`Input::Timeout`] is no error, but by more than a second it counts as a
+/// pause in which others may have taken addresses over. After [`Effect::Exit`] nothing has an
+/// effect any more.
 #[derive(Debug)]
 pub struct Speaker {
     settings: Settings,
