@@ -21,7 +21,7 @@ use crate::ownership::reach::Reach;
 use crate::ownership::{Decision, Members, Ownership};
 use crate::random::stream;
 use crate::settings::Settings;
-use crate::status::{Status, View};
+use crate::status::{Status, StatusView};
 use crate::wire::Wire;
 use crate::wire::announcements::Announcement;
 use crate::wire::drop_reason::DropReason;
@@ -201,7 +201,7 @@ impl Speaker {
             }
         }
         if self.can_report() {
-            let view = View {
+            let view = StatusView {
                 own: &self.settings.node,
                 ownership: &self.ownership,
                 wire: &self.wire,

@@ -36,7 +36,7 @@ pub(crate) struct Status {
 }
 
 /// What is true of the Services now.
-pub(crate) struct View<'a> {
+pub(crate) struct StatusView<'a> {
     pub(crate) own: &'a NodeName,
     pub(crate) ownership: &'a Ownership,
     pub(crate) wire: &'a Wire,
@@ -98,7 +98,7 @@ impl Status {
     }
 
     /// Reports on a few of the Services that are due.
-    pub(crate) fn report(&mut self, now: Time, view: &View<'_>, outputs: &mut Outputs) {
+    pub(crate) fn report(&mut self, now: Time, view: &StatusView<'_>, outputs: &mut Outputs) {
         let (services, objects) = (view.ownership.cluster().services(), self.statuses.services());
         let due = self.schedule.take(now, |after| {
             let range = (after, Bound::Unbounded);
@@ -118,7 +118,7 @@ impl Status {
         }
     }
 
-    fn report_on(&mut self, now: Time, key: &ServiceKey, view: &View<'_>, outputs: &mut Outputs) {
+    fn report_on(&mut self, now: Time, key: &ServiceKey, view: &StatusView<'_>, outputs: &mut Outputs) {
         let (state, seen) = (view.state(key), view.seen());
         if let AnnouncementState::Blocked(diagnosis) = &state {
             match self.not_announced.note(now, key, diagnosis.failure.check()) {
@@ -173,7 +173,7 @@ fn content(node: &NodeName, key: &ServiceKey, announced: &Announced) -> L2Status
     }
 }
 
-impl<'a> View<'a> {
+impl<'a> StatusView<'a> {
     /// Whether anybody announces a Service, and if not, why.
     fn state(&self, key: &ServiceKey) -> AnnouncementState {
         if self.wire.announcements().of(key).is_some() && self.wire.has_usable_interface() {

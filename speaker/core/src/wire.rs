@@ -16,7 +16,7 @@ use gate::{Gate, Request};
 use gratuitous::Gratuitous;
 use multicast::MulticastGroups;
 use requesters::{Requester, Requesters};
-use responder::Received;
+use responder::ReceivedFrame;
 
 pub(crate) mod announcements;
 pub(crate) mod arp;
@@ -47,10 +47,10 @@ pub(crate) struct Wire {
 }
 
 /// A frame of another station that was read.
-pub(crate) struct Heard {
+pub(crate) struct HeardFrame {
     /// That it has an address of ours, if it says so.
-    pub(crate) claim: Option<Claim>,
-    received: Received,
+    pub(crate) claim: Option<AddressClaim>,
+    received: ReceivedFrame,
     interface: InterfaceId,
     own: MacAddr,
     /// Before the gate.
@@ -59,7 +59,7 @@ pub(crate) struct Heard {
 
 /// Another station says that it has an address that this node announces (X17).
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Claim {
+pub(crate) struct AddressClaim {
     pub(crate) address: IpAddr,
     interface: InterfaceId,
     mac: MacAddr,
@@ -233,16 +233,16 @@ impl Wire {
     }
 
     /// Reads a frame that came in on `interface`.
-    pub(crate) fn receive(&self, interface: InterfaceId, bytes: &[u8]) -> Result<Heard, DropReason> {
+    pub(crate) fn receive(&self, interface: InterfaceId, bytes: &[u8]) -> Result<HeardFrame, DropReason> {
         let known = self.interfaces.get(&interface).ok_or(DropReason::UnknownInterface)?;
-        let usable = known.mac.filter(|_| known.can_announce(Received::family(bytes)));
+        let usable = known.mac.filter(|_| known.can_announce(ReceivedFrame::family(bytes)));
         let own = usable.ok_or(DropReason::UnusableInterface)?;
-        let received = Received::parse(bytes)?;
+        let received = ReceivedFrame::parse(bytes)?;
         self.refuse_own(&received)?;
         let lookup = |address| self.announcements.lookup(address, &known.name);
         let claim = received.claim().filter(|(address, _)| lookup(*address) == Lookup::Announced);
-        Ok(Heard {
-            claim: claim.map(|(address, mac)| Claim { address, interface, mac }),
+        Ok(HeardFrame {
+            claim: claim.map(|(address, mac)| AddressClaim { address, interface, mac }),
             verdict: received.judge(own, lookup),
             received,
             interface,
@@ -254,7 +254,7 @@ impl Wire {
     pub(crate) fn answer(
         &mut self,
         now: Time,
-        heard: &Heard,
+        heard: &HeardFrame,
         counters: &mut Counters,
     ) -> Result<Vec<u8>, DropReason> {
         self.remember_requester(now, heard);
@@ -265,7 +265,7 @@ impl Wire {
 
     /// Says whose an address is that another station claims. Whether the claim is more
     /// than a move that we have not heard of yet shows by then.
-    pub(crate) fn defend(&mut self, now: Time, claim: Claim) {
+    pub(crate) fn defend(&mut self, now: Time, claim: AddressClaim) {
         self.gratuitous.defend(now, claim.address, claim.interface, claim.mac);
     }
 
@@ -307,7 +307,7 @@ impl Wire {
 
     /// Two interfaces on one segment hear each other, and a looped cable brings
     /// back what was sent: neither is somebody else (RFC 7527).
-    fn refuse_own(&self, received: &Received) -> Result<(), DropReason> {
+    fn refuse_own(&self, received: &ReceivedFrame) -> Result<(), DropReason> {
         let (source, sender) = received.senders();
         let is_own = self.own_macs.contains(&source) || self.own_macs.contains(&sender);
         if is_own { Err(DropReason::OwnFrame) } else { Ok(()) }
@@ -332,7 +332,7 @@ impl Wire {
         Ok(())
     }
 
-    fn remember_requester(&mut self, now: Time, heard: &Heard) {
+    fn remember_requester(&mut self, now: Time, heard: &HeardFrame) {
         let Some((ip, mac)) = heard.received.claim() else { return };
         let target = heard.received.target();
         if heard.received.asks() && self.wanted.contains_key(&target) && !self.wanted.contains_key(&ip) {

@@ -12,12 +12,12 @@ use crate::interface::MacAddr;
 
 /// A frame that could be read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Received {
+pub(crate) enum ReceivedFrame {
     Arp(arp::Packet),
     Ndp(ndp::Message),
 }
 
-impl Received {
+impl ReceivedFrame {
     /// Whose protocol a frame is to be read as.
     pub(crate) fn family(bytes: &[u8]) -> IpFamily {
         if frame::is_ipv6(bytes) { IpFamily::V6 } else { IpFamily::V4 }
