@@ -90,32 +90,34 @@ fn node_rows() -> Vec<Row> {
         // X1
         row("crash", Bad, "its speaker is killed (SIGKILL)", World::crash),
         row("start", Good, "its speaker starts again", |world, node, _| {
-            world.nodes[node].start_speaker(world.now, &mut world.api);
+            world.stations.nodes[node].start_speaker(world.now, &mut world.api);
         }),
         row("stop", Bad, "its speaker gets SIGTERM", |world, node, _| {
-            world.nodes[node].stop_speaker(world.now)
+            world.stations.nodes[node].stop_speaker(world.now)
         }),
         // X3: its clocks go on.
-        row("freeze", Bad, "the whole machine stands still", |world, node, _| world.nodes[node].freeze()),
+        row("freeze", Bad, "the whole machine stands still", |world, node, _| {
+            world.stations.nodes[node].freeze()
+        }),
         row("thaw", Good, "the machine goes on where it stopped", |world, node, _| {
-            world.nodes[node].thaw(world.now, &world.api);
+            world.stations.nodes[node].thaw(world.now, &world.api);
         }),
         // X6
         row("link-down", Bad, "its NIC loses carrier", |world, node, _| world.set_carrier(node, 0, false)),
         row("link-up", Good, "its NIC has carrier again", |world, node, _| world.set_carrier(node, 0, true)),
         // X9
         row("cut-cable", Bad, "{way}; nobody is told", |world, node, args| {
-            let wire = world.switch.wire_mut(world.node_ports[node][0]);
+            let wire = world.network.switch.wire_mut(world.network.nodes[node][0]);
             wire.to_switch.cut |= args.way != Cut::Incoming;
             wire.to_station.cut |= args.way != Cut::Outgoing;
         })
         .may_have(Arg::Way),
         row("mend-cable", Good, "its cable is whole again", |world, node, _| {
-            world.switch.wire_mut(world.node_ports[node][0]).set_cut(false);
+            world.network.switch.wire_mut(world.network.nodes[node][0]).set_cut(false);
         }),
         // X10
         row("isolate", Bad, "is cut off from all others: the switch breaks in two", |world, node, _| {
-            world.wired[world.node_ports[node][0].index()].is_apart = true
+            world.network.isolate(node)
         }),
     ]
 }
@@ -126,12 +128,16 @@ fn lan_rows() -> Vec<Row> {
     let row = |word, needs, who, tone, says, does| Row::new(word, needs, who, tone, says, Does::World(does));
     vec![
         row("heal", &[], "switch", Good, "is whole again", |world, _| {
-            world.wired.iter_mut().for_each(|wired| wired.is_apart = false);
+            world.network.heal();
         }),
         // X8
         row("loss", &[Arg::Loss], "switch", Bad, "every cable loses {loss} % from now on", |world, args| {
-            for port in world.switch.ports() {
-                world.switch.wire_mut(port).set(|faults| faults.loss = Chance::ratio(args.loss, 10_000));
+            for port in world.network.switch.ports() {
+                world
+                    .network
+                    .switch
+                    .wire_mut(port)
+                    .set(|faults| faults.loss = Chance::ratio(args.loss, 10_000));
             }
         }),
         // X32
@@ -142,7 +148,7 @@ fn lan_rows() -> Vec<Row> {
             Bad,
             "sends {recorded} recorded gossip packets again",
             |world, _| {
-                world.adversary.replay(&world.recorded_gossip);
+                world.stations.adversary.replay(&world.record.gossip);
                 world.collect_adversary();
             },
         ),
@@ -237,7 +243,7 @@ fn process_rows() -> Vec<Row> {
     vec![
         // X26
         row("crash-controller", Tone::Bad, "is killed (SIGKILL)", |world, _| {
-            if let Some(controller) = world.controller.take() {
+            if let Some(controller) = world.stations.controller.take() {
                 world.api.close_watch(controller.watch());
             }
         }),
@@ -287,7 +293,7 @@ impl Row {
 impl World {
     fn power_off(&mut self, node: usize, _: &Args) {
         self.crash(node, &Args::default());
-        self.nodes[node].power_off(&mut self.api);
+        self.stations.nodes[node].power_off(&mut self.api);
         self.set_ports_up(node, false);
     }
 
@@ -297,14 +303,14 @@ impl World {
     }
 
     fn crash(&mut self, node: usize, _: &Args) {
-        self.nodes[node].kill_speaker(&mut self.api);
-        let name = self.nodes[node].name().clone();
+        self.stations.nodes[node].kill_speaker(&mut self.api);
+        let name = self.stations.nodes[node].name().clone();
         self.checkers.restarted(&name);
     }
 
     fn set_ports_up(&mut self, node: usize, is_up: bool) {
-        for port in &self.node_ports[node] {
-            self.switch.set_port_up(clock::instant(self.now), *port, is_up);
+        for port in &self.network.nodes[node] {
+            self.network.switch.set_port_up(clock::instant(self.now), *port, is_up);
         }
     }
 }

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ferrolb_api::{ServiceKey, Time};
+use ferrolb_api::ServiceKey;
 use k8s_openapi::api::core::v1::{NodeCondition, Taint};
 
 use super::setup::{endpoints, speaker_pod};
-use super::{SetupError, Workload, World};
+use super::{RecordedEvent, SetupError, Workload, World};
 use crate::lab::address_plan::Lan;
 use crate::lab::api::manifests::{ManifestError, Manifests};
 use crate::lab::api::objects::{Key, Kind, Object};
@@ -44,28 +44,6 @@ pub struct Reply {
     pub node: String,
     /// The NIC that the asking kernel had the address at.
     pub via: String,
-}
-
-/// A Kubernetes Event on a Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordedEvent {
-    /// When.
-    pub at: Time,
-    /// The node or `controller`.
-    pub from: String,
-    /// On which Service.
-    pub service: ServiceKey,
-    /// Its reason.
-    pub reason: String,
-    /// Its text.
-    pub message: String,
-}
-
-impl RecordedEvent {
-    pub(super) fn new(at: Time, from: &str, service: &ServiceKey, reason: &str, message: &str) -> Self {
-        let (from, reason, message) = (from.to_owned(), reason.to_owned(), message.to_owned());
-        Self { at, from, service: service.clone(), reason, message }
-    }
 }
 
 impl World {
@@ -160,7 +138,7 @@ impl World {
             let (key, effect) = ("keep-off".to_owned(), "NoExecute".to_owned());
             spec.taints = is_tainted.then(|| vec![Taint { key, effect, ..Default::default() }]);
         });
-        let Some(index) = self.index_of(node) else { return };
+        let Some(index) = self.stations.index_of(node) else { return };
         let target = Target::Node(node.to_owned());
         let pod = speaker_pod(u8::try_from(index).unwrap_or(u8::MAX));
         if is_tainted {
@@ -174,7 +152,7 @@ impl World {
 
     /// The carrier of a node's NIC on a LAN goes, and the node notices, or is back.
     pub fn set_link(&mut self, node: &str, lan: Lan, has_carrier: bool) {
-        let Some(index) = self.index_of(node) else { return };
+        let Some(index) = self.stations.index_of(node) else { return };
         let Some(nic) = Lan::ALL.iter().position(|one| *one == lan) else { return };
         self.checkers.cause(self.now);
         self.set_carrier(index, nic, has_carrier);
@@ -186,12 +164,12 @@ impl World {
     /// each once. `wk01` is its `eth0`; `wk01/eth1` is its second one.
     pub fn who_has(&mut self, lan: Lan, address: IpAddr) -> Vec<String> {
         let Some(index) = self.probe_on(lan) else { return Vec::new() };
-        self.probes[index].ask_who_has(address);
+        self.stations.probes[index].ask_who_has(address);
         self.collect_probe(index);
         self.run_for(CLAIMS);
-        let claims: BTreeSet<_> = self.probes[index].claims().iter().copied().collect();
+        let claims: BTreeSet<_> = self.stations.probes[index].claims().iter().copied().collect();
         let named = claims.iter().filter(|claim| claim.address == address).map(|claim| {
-            let name = self.station_of(claim.mac).unwrap_or_else(|| claim.mac.to_string());
+            let name = self.network.station_of(claim.mac).unwrap_or_else(|| claim.mac.to_string());
             if claim.source == claim.mac { name } else { format!("{name}, says {}", claim.source) }
         });
         named.collect()
@@ -201,8 +179,8 @@ impl World {
     pub fn ask(&mut self, lan: Lan, to: SocketAddr, how: Proto) -> Option<Reply> {
         let index = self.probe_on(lan)?;
         match how {
-            Proto::Udp => self.probes[index].ask(self.now, to),
-            Proto::Tcp => self.probes[index].fetch(self.now, to),
+            Proto::Udp => self.stations.probes[index].ask(self.now, to),
+            Proto::Tcp => self.stations.probes[index].fetch(self.now, to),
         }
         self.collect_probe(index);
         let answer = |probe: &ProbeHost| match how {
@@ -210,14 +188,14 @@ impl World {
             Proto::Tcp => probe.page().flatten()?.strip_prefix("hello from ").map(str::to_owned),
         };
         self.end = self.now + ANSWER;
-        while answer(&self.probes[index]).is_none() && self.do_next() {}
-        let probe = &self.probes[index];
-        let via = probe.neighbour(to.ip()).and_then(|mac| self.station_of(mac)).unwrap_or_default();
+        while answer(&self.stations.probes[index]).is_none() && self.do_next() {}
+        let probe = &self.stations.probes[index];
+        let via = probe.neighbour(to.ip()).and_then(|mac| self.network.station_of(mac)).unwrap_or_default();
         Some(Reply { node: answer(probe)?, via })
     }
 
     fn probe_on(&self, lan: Lan) -> Option<usize> {
-        self.probes.iter().position(|probe| probe.lan() == lan)
+        self.stations.probes.iter().position(|probe| probe.lan() == lan)
     }
 
     /// The addresses in a Service's status, in order.
@@ -237,13 +215,13 @@ impl World {
     /// A node.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&Node> {
-        self.nodes.get(self.index_of(name)?)
+        self.stations.nodes.get(self.stations.index_of(name)?)
     }
 
     /// Every Kubernetes Event so far.
     #[must_use]
     pub fn events(&self) -> &[RecordedEvent] {
-        &self.events
+        &self.record.events
     }
 
     /// What the checkers have found so far.

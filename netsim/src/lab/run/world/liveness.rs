@@ -50,35 +50,35 @@ impl World {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         let outage = self.outage();
-        let name = |index: usize| self.nodes[index].name().to_string();
-        let client = &self.clients[0];
+        let name = |index: usize| self.stations.nodes[index].name().to_string();
+        let client = &self.stations.clients[0];
         let answerer = |at: Option<Time>| {
             let ask = client.asks().iter().find(|ask| at.is_some() && ask.answered == at)?;
             client.answerers().get(usize::from(ask.by)).cloned()
         };
-        let fault = self.first_fault.unwrap_or(self.now);
-        let before = self.owners.iter().rev().find(|(at, _)| *at <= fault).map(|(_, index)| name(*index));
+        let fault = self.measured.first_fault.unwrap_or(self.now);
+        let before = self.measured.owner_at(fault).map(name);
         Outcome {
             scenario: self.scenario.name.clone(),
             seed: self.seed.number(),
             owner_before: answerer(outage.last_before).or(before),
             owner_after: answerer(outage.first_after)
-                .or_else(|| self.owners.last().map(|(_, index)| name(*index))),
+                .or_else(|| self.measured.owners.last().map(|(_, index)| name(*index))),
             outage,
-            moves: self.moves(),
+            moves: self.measured.moves(),
             violations: self.checkers.violations().to_vec(),
-            fingerprint: self.fingerprint,
+            fingerprint: self.record.fingerprint,
             lasted: self.now - Time::ZERO,
             steps: self.steps,
         }
     }
 
     fn outage(&self) -> Outage {
-        outage::measure(self.clients[0].asks(), self.first_fault.unwrap_or(self.now), self.now)
-    }
-
-    fn moves(&self) -> u32 {
-        u32::try_from(self.owners.len().saturating_sub(1)).unwrap_or(u32::MAX)
+        outage::measure(
+            self.stations.clients[0].asks(),
+            self.measured.first_fault.unwrap_or(self.now),
+            self.now,
+        )
     }
 
     /// Judges the end of the run.
@@ -94,18 +94,21 @@ impl World {
 
     /// L1 and L4: every address with a candidate has exactly one owner.
     fn check_owners(&mut self) {
-        let core: BTreeSet<usize> = (0..self.nodes.len()).filter(|index| self.is_in_core(*index)).collect();
+        let core: BTreeSet<usize> =
+            (0..self.stations.nodes.len()).filter(|index| self.is_in_core(*index)).collect();
         if core.is_empty() {
             return;
         }
-        if self.address.is_none() {
+        if self.measured.address.is_none() {
             self.checkers.report("L1", self.now, "the first Service never got an address".to_owned());
         }
         for address in self.api.assigned() {
             let owners: Vec<String> = self
                 .checkers
                 .owners(address)
-                .filter(|name| self.index_of(name.as_str()).is_some_and(|index| core.contains(&index)))
+                .filter(|name| {
+                    self.stations.index_of(name.as_str()).is_some_and(|index| core.contains(&index))
+                })
                 .map(ToString::to_string)
                 .collect();
             match owners.as_slice() {
@@ -121,11 +124,11 @@ impl World {
 
     /// L2 and L4: every client is served, and its table says by the owner.
     fn check_clients(&mut self) {
-        let Some(address) = self.address else { return };
+        let Some(address) = self.measured.address else { return };
         let Some(owner) = self.owner() else { return };
-        let (name, mac) = (self.nodes[owner].name().to_string(), self.nodes[owner].mac());
+        let (name, mac) = (self.stations.nodes[owner].name().to_string(), self.stations.nodes[owner].mac());
         let mut found = Vec::new();
-        for client in &self.clients {
+        for client in &self.stations.clients {
             if client.asks().is_empty() {
                 continue;
             }
@@ -144,7 +147,7 @@ impl World {
                 && entry.state.is_valid()
                 && !points_to(&entry, mac)
             {
-                let whose = entry.mac.and_then(|mac| self.station_of(mac)).unwrap_or_default();
+                let whose = entry.mac.and_then(|mac| self.network.station_of(mac)).unwrap_or_default();
                 found.push((
                     "L4",
                     format!("{}'s table has {address} at {whose}, not at {name}", client.name()),
@@ -167,7 +170,7 @@ impl World {
 
     /// What the scenario demands beside the invariants.
     fn check_expectations(&mut self) {
-        let (expect, outage, moves) = (self.scenario.expect, self.outage(), self.moves());
+        let (expect, outage, moves) = (self.scenario.expect, self.outage(), self.measured.moves());
         let now = self.now;
         if let Some(most) = expect.outage_at_most
             && outage.duration > most
@@ -189,9 +192,10 @@ impl World {
             && moves > most
         {
             let owners: Vec<String> = self
+                .measured
                 .owners
                 .iter()
-                .map(|(at, index)| format!("{} at {at}", self.nodes[*index].name()))
+                .map(|(at, index)| format!("{} at {at}", self.stations.nodes[*index].name()))
                 .collect();
             let seen =
                 format!("the first address had the owners {}: more than {most} moves", owners.join(", "));

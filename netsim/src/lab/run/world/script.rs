@@ -24,7 +24,7 @@ impl World {
             Event::StartController => self.start_controller(),
             Event::ApplyServices => self.apply_services(),
             Event::Step(action) => {
-                self.first_fault.get_or_insert(self.now);
+                self.measured.first_fault.get_or_insert(self.now);
                 self.trace_answers();
                 self.perform(&action);
             }
@@ -32,7 +32,7 @@ impl World {
     }
 
     fn log_boot(&mut self, index: usize) {
-        let node = &self.nodes[index];
+        let node = &self.stations.nodes[index];
         let (name, address, mac) = (node.name().to_string(), node.address(), colons(node.mac()));
         self.log(&name, Tone::Plain, format!("boots: {address} at {mac}, speaker starts"));
     }
@@ -46,7 +46,7 @@ impl World {
         match row.does {
             Does::Node(does) => match args.node.as_ref().and_then(|target| self.resolve(target)) {
                 Some(index) => {
-                    self.say(row, action, &self.nodes[index].name().to_string(), true);
+                    self.say(row, action, &self.stations.nodes[index].name().to_string(), true);
                     does(self, index, args);
                     self.collect_node(index);
                 }
@@ -69,10 +69,10 @@ impl World {
             return;
         }
         let (at, tone) = (self.now, row.tone);
-        let what = row.sentence(&action.args, self.recorded_gossip.len());
+        let what = row.sentence(&action.args, self.record.gossip.len());
         if is_drawn {
             let (from, to) = (who.to_owned(), Some(who.to_owned()));
-            self.timeline.arrow(Message { at, from, to, label: what.clone(), tone });
+            self.record.timeline.arrow(Message { at, from, to, label: what.clone(), tone });
         }
         self.log(who, tone, what);
     }
@@ -81,33 +81,33 @@ impl World {
         match target {
             Target::Owner => {
                 let owner = self.owner();
-                self.former_owner = owner.or(self.former_owner);
+                self.measured.former_owner = owner.or(self.measured.former_owner);
                 owner
             }
-            Target::FormerOwner => self.former_owner,
+            Target::FormerOwner => self.measured.former_owner,
             Target::Other => {
                 let owner = self.owner();
-                (0..self.nodes.len()).find(|index| Some(*index) != owner && self.is_in_core(*index))
+                (0..self.stations.nodes.len()).find(|index| Some(*index) != owner && self.is_in_core(*index))
             }
-            Target::Node(name) => self.index_of(name),
+            Target::Node(name) => self.stations.index_of(name),
         }
     }
 
     pub(super) fn boot(&mut self, index: usize) {
-        self.nodes[index].power_on(self.now, &mut self.api);
+        self.stations.nodes[index].power_on(self.now, &mut self.api);
         self.collect_node(index);
     }
 
     /// A NIC has lost or regained its carrier, and the node notices.
     pub(super) fn set_carrier(&mut self, index: usize, nic: usize, has_carrier: bool) {
-        let Some(port) = self.node_ports[index].get(nic).copied() else { return };
-        self.switch.set_port_up(clock::instant(self.now), port, has_carrier);
-        self.nodes[index].set_carrier(self.now, nic, has_carrier);
+        let Some(port) = self.network.nodes[index].get(nic).copied() else { return };
+        self.network.switch.set_port_up(clock::instant(self.now), port, has_carrier);
+        self.stations.nodes[index].set_carrier(self.now, nic, has_carrier);
     }
 
     pub(super) fn start_controller(&mut self) {
         let random = self.seed.stream(&format!("controller/{}", self.now));
-        self.controller = Some(ControllerProcess::start(self.now, &mut self.api, random));
+        self.stations.controller = Some(ControllerProcess::start(self.now, &mut self.api, random));
         self.log("controller", Tone::Plain, "starts");
     }
 
@@ -122,9 +122,9 @@ impl World {
     }
 
     pub(super) fn send_garbage(&mut self, count: u32) {
-        let victims: Vec<EthernetAddress> = self.nodes.iter().map(|node| node.mac()).collect();
-        let gossip: Vec<Vec<u8>> = self.recorded_gossip.iter().cloned().collect();
-        self.adversary.send_garbage(count, &victims, &gossip);
+        let victims: Vec<EthernetAddress> = self.stations.nodes.iter().map(|node| node.mac()).collect();
+        let gossip: Vec<Vec<u8>> = self.record.gossip.iter().cloned().collect();
+        self.stations.adversary.send_garbage(count, &victims, &gossip);
         self.collect_adversary();
     }
 
@@ -135,7 +135,7 @@ impl World {
         let pods = store.list(Kind::Pod, store.revision());
         let pods: Vec<(_, Object)> = pods.map(|(key, pod)| (key.clone(), pod.clone())).collect();
         view.replace(Kind::Pod, pods);
-        self.adversary.intrude(self.now, &mut self.api, view.peers());
+        self.stations.adversary.intrude(self.now, &mut self.api, view.peers());
         self.collect_adversary();
     }
 }

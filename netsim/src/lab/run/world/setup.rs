@@ -135,7 +135,7 @@ pub(super) fn endpoints(service: &ServiceKey, nodes: impl Iterator<Item = String
 impl World {
     /// Applies the configuration and writes the script.
     pub(super) fn prepare(&mut self) {
-        for node in &self.nodes {
+        for node in &self.stations.nodes {
             self.checkers.add_node(node.name(), node.nics().iter().map(|(_, address)| *address));
         }
         for object in std::mem::take(&mut self.workload.config) {
@@ -152,12 +152,12 @@ impl World {
         let mut boot = self.seed.stream("boot");
         let controller = boot.between(Duration::ZERO, CONTROLLER_SPREAD);
         self.schedule(controller, Event::StartController);
-        for index in 0..self.nodes.len() {
+        for index in 0..self.stations.nodes.len() {
             let at = boot.between(Duration::ZERO, BOOT_SPREAD);
             self.schedule(at, Event::Boot(index));
         }
-        let nodes: Vec<_> = self.nodes.iter().map(Node::address).collect();
-        for client in &mut self.clients {
+        let nodes: Vec<_> = self.stations.nodes.iter().map(Node::address).collect();
+        for client in &mut self.stations.clients {
             client.greet(Time::ZERO + BOOT_SPREAD, nodes.iter().copied());
         }
         self.schedule(self.scenario.services_at, Event::ApplyServices);

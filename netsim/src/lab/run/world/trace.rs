@@ -52,8 +52,14 @@ impl World {
                 self.configuration(name.as_str(), &report, Rejected::object);
             }
             SpeakerOutput::Event { service, reason, message } => {
-                let name = self.nodes[index].name().to_string();
-                self.events.push(RecordedEvent::new(self.now, &name, &service, reason.as_str(), &message));
+                let name = self.stations.nodes[index].name().to_string();
+                self.record.events.push(RecordedEvent::new(
+                    self.now,
+                    &name,
+                    &service,
+                    reason.as_str(),
+                    &message,
+                ));
                 let what = format!("Event {} on {service}: {message}", reason.as_str());
                 self.log(&name, Tone::Faint, what);
             }
@@ -61,28 +67,27 @@ impl World {
                 self.api.write_l2_status(self.now, &name, &change);
             }
             SpeakerOutput::Exit => {
-                let name = self.nodes[index].name().clone();
+                let name = self.stations.nodes[index].name().clone();
                 self.log(name.as_str(), Tone::Plain, "its speaker has left and ends");
-                self.nodes[index].kill_speaker(&mut self.api);
+                self.stations.nodes[index].kill_speaker(&mut self.api);
                 self.checkers.restarted(&name);
             }
         }
     }
 
     fn speaker_noticed(&mut self, index: usize, notice: &Notice) {
-        let node = self.nodes[index].name().clone();
+        let node = self.stations.nodes[index].name().clone();
         let elector = match notice {
             Notice::Announced { service, .. } => self.elector(index, service),
             _ => None,
         };
         self.checkers.noticed(self.now, &node, notice, elector);
         if let Notice::Announced { address, .. } = notice
-            && Some(*address) == self.address.map(IpAddr::V4)
-            && self.owners.last().is_none_or(|(_, last)| *last != index)
+            && Some(*address) == self.measured.address.map(IpAddr::V4)
         {
-            self.owners.push((self.now, index));
+            self.measured.announced(self.now, index);
         }
-        if !self.timeline.is_recording() {
+        if !self.record.timeline.is_recording() {
             return;
         }
         let (tone, what) = match notice {
@@ -104,7 +109,8 @@ impl World {
             Notice::MemberRestarted(member) => (Tone::Plain, format!("{member} has begun anew")),
             Notice::Joined { members } => (Tone::Faint, format!("has joined: {}", join(members))),
             Notice::Conflict { address, mac, .. } => {
-                let whose = self.station_of(EthernetAddress(mac.0)).unwrap_or_else(|| mac.to_string());
+                let whose =
+                    self.network.station_of(EthernetAddress(mac.0)).unwrap_or_else(|| mac.to_string());
                 (Tone::Plain, format!("{whose} also claims {address}"))
             }
             Notice::Paused(late) => {
@@ -119,7 +125,7 @@ impl World {
     /// The address by whose hashes a Service's owner is found (D21), as the
     /// node was told of it; `None` if preferences may decide (D22).
     fn elector(&self, index: usize, service: &ServiceKey) -> Option<IpAddr> {
-        let view = self.api.view(self.nodes[index].watch()?)?;
+        let view = self.api.view(self.stations.nodes[index].watch()?)?;
         let prefers = |object: &Object| match object {
             Object::Advertisement(ad) => !ad.spec.preferred_node_selectors.is_empty(),
             _ => false,
@@ -134,10 +140,10 @@ impl World {
 
     /// One line for what a speaker sent at one moment.
     pub(super) fn trace_frames(&mut self, index: usize, frames: &[Vec<u8>]) {
-        if !self.timeline.is_recording() || frames.is_empty() {
+        if !self.record.timeline.is_recording() || frames.is_empty() {
             return;
         }
-        let node = self.nodes[index].name().to_string();
+        let node = self.stations.nodes[index].name().to_string();
         let mut by_address: BTreeMap<Ipv4Addr, Vec<Arp>> = BTreeMap::new();
         for arp in frames.iter().filter_map(|frame| Arp::parse(frame)) {
             by_address.entry(arp.sender).or_default().push(arp);
@@ -160,7 +166,7 @@ impl World {
             }
             let mut asked = Vec::new();
             for arp in arps.iter().filter(|arp| arp.role() == Role::DirectedRequest) {
-                let to = self.station_of(arp.destination).unwrap_or_else(|| arp.target.to_string());
+                let to = self.network.station_of(arp.destination).unwrap_or_else(|| arp.target.to_string());
                 self.arrow(&node, Some(&to), format!("who has {}? tell {address}", arp.target), Tone::Wire);
                 asked.push(to);
             }
@@ -168,7 +174,7 @@ impl World {
                 parts.push(format!("ARP request to {} (that they must note and answer)", asked.join(", ")));
             }
             for arp in arps.iter().filter(|arp| arp.role() == Role::Answer) {
-                let to = self.station_of(arp.destination).unwrap_or_else(|| arp.target.to_string());
+                let to = self.network.station_of(arp.destination).unwrap_or_else(|| arp.target.to_string());
                 self.arrow(
                     &node,
                     Some(&to),
@@ -185,15 +191,16 @@ impl World {
 
     /// A client's own question for the address.
     pub(super) fn trace_question(&mut self, index: usize, frame: &[u8]) {
-        if !self.timeline.is_recording() || frame.get(12..14) != Some(&[0x08, 0x06]) {
+        if !self.record.timeline.is_recording() || frame.get(12..14) != Some(&[0x08, 0x06]) {
             return;
         }
-        let Some(arp) = Arp::parse(frame).filter(|arp| !arp.is_reply && Some(arp.target) == self.address)
+        let Some(arp) =
+            Arp::parse(frame).filter(|arp| !arp.is_reply && Some(arp.target) == self.measured.address)
         else {
             return;
         };
-        let name = self.clients[index].name().to_owned();
-        let to = arp.destination.is_unicast().then(|| self.station_of(arp.destination)).flatten();
+        let name = self.stations.clients[index].name().to_owned();
+        let to = arp.destination.is_unicast().then(|| self.network.station_of(arp.destination)).flatten();
         let whom = to.as_deref().unwrap_or("all");
         self.log(&name, Tone::Wire, format!("asks {whom}: who has {}? tell {}", arp.target, arp.sender));
         self.arrow(&name, to.as_deref(), format!("who has {}?", arp.target), Tone::Wire);
@@ -205,7 +212,8 @@ impl World {
             Noticed::Page { text, took } => {
                 self.trace.pages += 1;
                 if self.trace.page.as_deref() != Some(&text) {
-                    let address = self.address.map(|address| address.to_string()).unwrap_or_default();
+                    let address =
+                        self.measured.address.map(|address| address.to_string()).unwrap_or_default();
                     let what = format!("GET http://{address}/ -> 200 {text:?} in {} ms", millis(took));
                     self.log_client(index, Tone::Good, what);
                     self.trace.page = Some(text);
@@ -224,12 +232,12 @@ impl World {
         let is_new = self.trace.answerers.insert(index, by) != Some(by);
         let gap = before.map(|before| self.now - before);
         let is_gap = gap.is_some_and(|gap| gap > NOTABLE_GAP + self.scenario.ask_every) && index == 0;
-        if !self.timeline.is_recording() || !(is_new || is_gap) {
+        if !self.record.timeline.is_recording() || !(is_new || is_gap) {
             return;
         }
-        let name = self.clients[index].answerers().get(usize::from(by)).cloned().unwrap_or_default();
-        let client = self.clients[index].name().to_owned();
-        if index + 1 == self.clients.len() && before.is_none() {
+        let name = self.stations.clients[index].answerers().get(usize::from(by)).cloned().unwrap_or_default();
+        let client = self.stations.clients[index].name().to_owned();
+        if index + 1 == self.stations.clients.len() && before.is_none() {
             return;
         }
         let what = match gap.filter(|_| is_gap) {
@@ -243,11 +251,11 @@ impl World {
     /// A summary of the answers since the last one.
     pub(super) fn trace_answers(&mut self) {
         let (answers, pages) = (self.trace.answers, self.trace.pages);
-        if answers == 0 || !self.timeline.is_recording() {
+        if answers == 0 || !self.record.timeline.is_recording() {
             return;
         }
         let by = self.trace.answerers.get(&0).copied().unwrap_or_default();
-        let name = self.clients[0].answerers().get(usize::from(by)).cloned().unwrap_or_default();
+        let name = self.stations.clients[0].answerers().get(usize::from(by)).cloned().unwrap_or_default();
         let every = self.scenario.ask_every.as_millis();
         self.log_client(
             0,
@@ -259,26 +267,26 @@ impl World {
     }
 
     fn log_client(&mut self, index: usize, tone: Tone, what: String) {
-        let name = self.clients[index].name().to_owned();
+        let name = self.stations.clients[index].name().to_owned();
         self.log(&name, tone, what);
     }
 
     fn neighbour_changed(&mut self, index: usize, entry: &Neighbour) {
-        if !self.timeline.is_recording() {
+        if !self.record.timeline.is_recording() {
             return;
         }
-        let owner = entry.mac.filter(|_| entry.state.is_valid()).and_then(|mac| self.station_of(mac));
-        let client = self.clients[index].name().to_owned();
+        let owner = entry.mac.filter(|_| entry.state.is_valid()).and_then(|mac| self.network.station_of(mac));
+        let client = self.stations.clients[index].name().to_owned();
         let mac = entry.mac.map_or_else(|| "-".to_owned(), colons);
         let state = format!("{:?}", entry.state);
-        let last = self.timeline.tables().iter().rev().find(|change| change.client == client);
+        let last = self.record.timeline.tables().iter().rev().find(|change| change.client == client);
         let has_moved = last.is_none_or(|last| last.owner != owner);
         if has_moved {
             let whose = owner.as_deref().map(|owner| format!(" ({owner})")).unwrap_or_default();
             let what = format!("ARP table: {} -> {mac}{whose} {}", entry.address, state.to_uppercase());
             self.log(&client, Tone::Table, what);
         }
-        self.timeline.table(TableChange { at: self.now, client, owner, mac, state });
+        self.record.timeline.table(TableChange { at: self.now, client, owner, mac, state });
     }
 
     pub(super) fn controller_put_out(&mut self, output: ControllerOutput) {
@@ -288,7 +296,7 @@ impl World {
                 self.configuration("controller", &report, |one| one.name.clone());
             }
             ControllerOutput::Event { service, reason, message } => {
-                self.events.push(RecordedEvent::new(
+                self.record.events.push(RecordedEvent::new(
                     self.now,
                     "controller",
                     &service,
@@ -336,7 +344,7 @@ impl World {
                 let (namespace, name) = (service.namespace().to_owned(), service.name().to_owned());
                 let key = Key { kind: Kind::Service, namespace, name };
                 let object = self.api.store().get(&key).and_then(view::service);
-                if let (Some(object), Some(controller)) = (object, &self.controller) {
+                if let (Some(object), Some(controller)) = (object, &self.stations.controller) {
                     self.checkers.written(self.now, &object, addresses, controller.observed());
                 }
                 let pool = pool.as_deref().map(|pool| format!(" from {pool}")).unwrap_or_default();
@@ -360,13 +368,7 @@ impl World {
 
     fn arrow(&mut self, from: &str, to: Option<&str>, label: String, tone: Tone) {
         let message = Message { at: self.now, from: from.to_owned(), to: to.map(str::to_owned), label, tone };
-        self.timeline.arrow(message);
-    }
-
-    /// The name of the station with this NIC.
-    pub(super) fn station_of(&self, mac: EthernetAddress) -> Option<String> {
-        let port = self.ports_by_mac.get(&mac)?;
-        Some(self.switch.port_name(*port).to_owned())
+        self.record.timeline.arrow(message);
     }
 }
 
