@@ -1,5 +1,6 @@
 //! One run, told as it happens.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -133,6 +134,11 @@ fn verdict(out: &mut impl Write, outcome: &Outcome, again: &str, took: Duration)
     for text in measured(&outcome.outage, outcome) {
         writeln!(out, "  {text}")?;
     }
+    let others = outcome.outages.iter().skip(1).filter(|(_, outage)| outage.lost > 0);
+    for (client, outage) in others {
+        let (lost, asked) = (outage.lost, outage.asked);
+        writeln!(out, "  {client:<20} {:>8} ms, {lost} answers of {asked} lost", millis(outage.duration))?;
+    }
     writeln!(out)?;
     if outcome.violations.is_empty() {
         let rules = "S1 S2 S4 S5 S6 S13 after every step, then L1 L2 L4";
@@ -209,9 +215,12 @@ impl<'a> Summary<'a> {
 
 /// The line before it: what else was measured.
 fn details(outcome: &Outcome) -> serde_json::Value {
+    let outages_ms: BTreeMap<&str, f64> =
+        outcome.outages.iter().map(|(client, outage)| (client.as_str(), millis(outage.duration))).collect();
     json!({
         "asked": outcome.outage.asked,
         "answers_lost": outcome.outage.lost,
+        "outages_ms": outages_ms,
         "moves": outcome.moves,
         "steps": outcome.steps,
         "virtual_ms": millis(outcome.lasted),

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ferrolb_api::config::Config;
-use ferrolb_api::{NodeName, Service, Time};
+use ferrolb_api::{NodeName, Service, ServiceKey, Time};
 use smoltcp::wire::EthernetAddress;
 use speaker_core::Notice;
 
@@ -66,11 +66,12 @@ struct Seen {
     /// Its own addresses, of all its NICs.
     own: BTreeSet<IpAddr>,
     nics: Vec<SeenNic>,
-    /// The addresses in the Service statuses that its speaker was told.
-    told: BTreeSet<IpAddr>,
+    /// The addresses in the Service statuses that its speaker has seen.
+    known: BTreeSet<IpAddr>,
     /// Those that its endpoints allow it to serve (D14).
     servable: BTreeSet<IpAddr>,
-    announced: BTreeSet<IpAddr>,
+    /// What it announces: the same address once for each Service that has it.
+    announced: BTreeSet<(IpAddr, ServiceKey)>,
 }
 
 /// What was seen at one NIC.
@@ -125,14 +126,14 @@ impl Checkers {
 
     /// The nodes that say they announce `address`.
     pub fn owners(&self, address: IpAddr) -> impl Iterator<Item = &NodeName> {
-        self.nodes.iter().filter(move |(_, seen)| seen.announced.contains(&address)).map(|(name, _)| name)
+        self.nodes.iter().filter(move |(_, seen)| seen.announces(address)).map(|(name, _)| name)
     }
 
     /// A node's speaker has begun anew, or is gone.
     pub fn restarted(&mut self, node: &NodeName) {
         if let Some(seen) = self.nodes.get_mut(node) {
             seen.announced.clear();
-            seen.told.clear();
+            seen.known.clear();
             seen.servable.clear();
         }
     }
@@ -192,12 +193,12 @@ impl Checkers {
         }
     }
 
-    /// A speaker was told Services or endpoints; `addresses` stand in the
+    /// A speaker has seen Services or endpoints; `addresses` stand in the
     /// statuses, and for those of them that are `servable` its node may answer,
     /// as far as `externalTrafficPolicy` goes.
-    pub fn told(&mut self, node: &NodeName, addresses: BTreeSet<IpAddr>, servable: BTreeSet<IpAddr>) {
+    pub fn knows(&mut self, node: &NodeName, addresses: BTreeSet<IpAddr>, servable: BTreeSet<IpAddr>) {
         if let Some(seen) = self.nodes.get_mut(node) {
-            seen.told = addresses;
+            seen.known = addresses;
             seen.servable = servable;
         }
     }
@@ -208,8 +209,8 @@ impl Checkers {
     pub fn noticed(&mut self, now: Time, node: &NodeName, notice: &Notice, elector: Option<IpAddr>) {
         let Some(seen) = self.nodes.get_mut(node) else { return };
         match notice {
-            Notice::Announced { address, candidates, .. } => {
-                seen.announced.insert(*address);
+            Notice::Announced { service, address, candidates } => {
+                seen.announced.insert((*address, service.clone()));
                 if candidates.first() != Some(node) {
                     let what = format!("{node} announces {address}, but ranks {candidates:?}");
                     self.report("S6", now, what);
@@ -223,8 +224,8 @@ impl Checkers {
                     );
                 }
             }
-            Notice::Withdrawn { address, .. } => {
-                seen.announced.remove(address);
+            Notice::Withdrawn { service, address, .. } => {
+                seen.announced.remove(&(*address, service.clone()));
             }
             _ => {}
         }
@@ -266,7 +267,7 @@ impl Checkers {
                 let left = self.left.get(&address).copied();
                 let is_stale = left.is_some_and(|left| now - left > S4_GRACE);
                 let has_contact = self.unreachable.is_none_or(|at| now - at > S4_GRACE);
-                if !seen.told.contains(&address) {
+                if !seen.known.contains(&address) {
                     found.push((
                         "S4",
                         format!("{node} sent {saying:?} for {address}, which it was not told of"),
@@ -275,10 +276,11 @@ impl Checkers {
                     found.push(("S4", format!("{node} sent {saying:?} for {address}, long taken away")));
                 }
             }
-            if saying == Saying::Answer && !seen.announced.contains(&address) {
+            if saying == Saying::Answer && !seen.announces(address) {
                 found.push(("S6", format!("{node} answered for {address}, which it does not announce")));
             }
-            if saying == Saying::Answer && seen.told.contains(&address) && !seen.servable.contains(&address) {
+            if saying == Saying::Answer && seen.known.contains(&address) && !seen.servable.contains(&address)
+            {
                 found.push(("S12", format!("{node} answered for {address} without an endpoint of its own")));
             }
             let budget = seen.nics.get_mut(nic).and_then(|nic| nic.count(now, saying));
@@ -286,7 +288,7 @@ impl Checkers {
         }
         for said in [Some(address), claim.from].into_iter().flatten().collect::<BTreeSet<_>>() {
             let is_own = seen.own.contains(&said) || said.is_unspecified();
-            let is_announcement = by_speaker && seen.told.contains(&said);
+            let is_announcement = by_speaker && seen.known.contains(&said);
             if !is_own && !is_announcement {
                 found.push(("S5", format!("{node} claims {said}, which is neither its own nor assigned")));
             }
@@ -294,6 +296,13 @@ impl Checkers {
         for (rule, what) in found {
             self.report(rule, now, what);
         }
+    }
+}
+
+impl Seen {
+    /// Whether it announces `address` for any Service.
+    fn announces(&self, address: IpAddr) -> bool {
+        self.announced.iter().any(|(announced, _)| *announced == address)
     }
 }
 

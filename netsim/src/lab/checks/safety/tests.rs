@@ -23,8 +23,8 @@ fn checkers() -> Checkers {
     let mut checkers = Checkers::default();
     checkers.add_node(&node(), [NODE]);
     let both = BTreeSet::from([VIP.into(), address_plan::ipv6(VIP).into()]);
-    checkers.told(&node(), both.clone(), both);
-    let service = ferrolb_api::ServiceKey::new("default", "nginx");
+    checkers.knows(&node(), both.clone(), both);
+    let service = ServiceKey::new("default", "nginx");
     for address in [IpAddr::from(VIP), address_plan::ipv6(VIP).into()] {
         let (service, candidates) = (service.clone(), vec![node()]);
         checkers.noticed(
@@ -123,7 +123,7 @@ fn s6_another_mac_or_no_announcement() {
     assert_eq!(rules(&one), ["S6"]);
     let mut other = checkers();
     other.restarted(&node());
-    other.told(&node(), BTreeSet::from([VIP.into()]), BTreeSet::from([VIP.into()]));
+    other.knows(&node(), BTreeSet::from([VIP.into()]), BTreeSet::from([VIP.into()]));
     other.heard(&node(), 0, &question());
     other.sent(now(), &node(), 0, &answer(address_plan::mac(NODE), VIP), true);
     assert_eq!(rules(&other), ["S6"]);
@@ -134,7 +134,7 @@ fn s6_who_announces_is_first_by_hash() {
     let mut checkers = checkers();
     // For .101, wk02 comes before wk01.
     for candidates in [vec![node(), "wk02".into()], vec!["wk02".into(), node()]] {
-        let service = ferrolb_api::ServiceKey::new("default", "nginx");
+        let service = ServiceKey::new("default", "nginx");
         let notice = Notice::Announced { service, address: VIP.into(), candidates };
         checkers.noticed(now(), &node(), &notice, Some(VIP.into()));
     }
@@ -142,9 +142,25 @@ fn s6_who_announces_is_first_by_hash() {
 }
 
 #[test]
+fn one_of_two_sharers_leaves_and_the_address_is_still_announced() {
+    let mut checkers = checkers();
+    let [stays, leaves] = ["nginx", "other"].map(|name| ServiceKey::new("default", name));
+    let (address, candidates) = (VIP.into(), vec![node()]);
+    let announced = Notice::Announced { service: leaves.clone(), address, candidates };
+    checkers.noticed(now(), &node(), &announced, Some(address));
+    for (service, owners) in [(leaves, vec![node()]), (stays, vec![])] {
+        let reason = speaker_core::WithdrawReason::NotLoadBalancer;
+        let withdrawn = Notice::Withdrawn { service, address, reason, owner: None };
+        checkers.noticed(now(), &node(), &withdrawn, None);
+        assert_eq!(checkers.owners(address).cloned().collect::<Vec<_>>(), owners);
+    }
+    assert_eq!(rules(&checkers), [""; 0]);
+}
+
+#[test]
 fn s12_an_answer_without_an_endpoint() {
     let mut checkers = checkers();
-    checkers.told(&node(), BTreeSet::from([VIP.into()]), BTreeSet::new());
+    checkers.knows(&node(), BTreeSet::from([VIP.into()]), BTreeSet::new());
     checkers.heard(&node(), 0, &question());
     checkers.sent(now(), &node(), 0, &answer(address_plan::mac(NODE), VIP), true);
     assert_eq!(rules(&checkers), ["S12"]);

@@ -35,7 +35,7 @@ impl World {
         let addresses = services.iter().flat_map(ferrolb_api::Service::ingress_ips).collect();
         let name = self.stations.nodes[index].name();
         let servable = kube_clients::proxied(view, name).addresses;
-        self.checkers.told(name, addresses, servable);
+        self.checkers.knows(name, addresses, servable);
     }
 
     pub(super) fn deliver_frame(&mut self) {

@@ -29,6 +29,8 @@ pub struct Outcome {
     pub seed: u64,
     /// What the first client went through, from the first step on.
     pub outage: Outage,
+    /// The same for every client that asked, by its name; the first is the first.
+    pub outages: Vec<(String, Outage)>,
     /// Who answered before the longest gap; who owned, if there was none.
     pub owner_before: Option<String>,
     /// Who answered after it.
@@ -65,6 +67,7 @@ impl World {
             owner_after: answerer(outage.first_after)
                 .or_else(|| self.measured.owners.last().map(|(_, index)| name(*index))),
             outage,
+            outages: self.outages(),
             moves: self.measured.moves(),
             violations: self.checkers.violations().to_vec(),
             fingerprint: self.record.fingerprint,
@@ -74,11 +77,16 @@ impl World {
     }
 
     fn outage(&self) -> Outage {
-        outage::measure(
-            self.stations.clients[0].asks(),
-            self.measured.first_fault.unwrap_or(self.now),
-            self.now,
-        )
+        self.outage_of(&self.stations.clients[0])
+    }
+
+    fn outage_of(&self, client: &Client) -> Outage {
+        outage::measure(client.asks(), self.measured.first_fault.unwrap_or(self.now), self.now)
+    }
+
+    fn outages(&self) -> Vec<(String, Outage)> {
+        let asked = self.stations.clients.iter().filter(|client| !client.asks().is_empty());
+        asked.map(|client| (client.name().to_owned(), self.outage_of(client))).collect()
     }
 
     /// Judges the end of the run.

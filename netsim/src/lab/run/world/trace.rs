@@ -48,7 +48,7 @@ impl World {
             SpeakerOutput::Frame(frame) => frames.push(frame),
             SpeakerOutput::Notice(notice) => self.speaker_noticed(index, &notice),
             SpeakerOutput::Configuration(report) => {
-                let name = self.nodes[index].name().clone();
+                let name = self.stations.nodes[index].name().clone();
                 self.configuration(name.as_str(), &report, Rejected::object);
             }
             SpeakerOutput::Event { service, reason, message } => {
@@ -92,7 +92,7 @@ impl World {
         }
         let (tone, what) = match notice {
             Notice::Announced { service, address, candidates } => {
-                let what = format!("owns {address} of {service}: {}", reason(candidates, *address));
+                let what = format!("owns {address} of {service}: {}", reason(candidates, *address, elector));
                 self.arrow(node.as_str(), Some(node.as_str()), format!("owns {address}"), Tone::Good);
                 (Tone::Good, what)
             }
@@ -378,15 +378,19 @@ pub(super) fn colons(mac: EthernetAddress) -> String {
 }
 
 /// D20 in one line: the keys of the candidates, the smallest first.
-fn reason(candidates: &[NodeName], address: IpAddr) -> String {
+///
+/// The hash is that of the Service's first address (`elector`), which it is known by where preferences play no part.
+fn reason(candidates: &[NodeName], address: IpAddr, elector: Option<IpAddr>) -> String {
     if candidates.len() < 2 {
         return "the only candidate".to_owned();
     }
+    let hashed = elector.unwrap_or(address);
     let keys: Vec<String> = candidates
         .iter()
-        .map(|node| format!("{node} {}", reference_election::key_prefix(node, address)))
+        .map(|node| format!("{node} {}", reference_election::key_prefix(node, hashed)))
         .collect();
-    format!("smallest hash of node#address: {}", keys.join(" < "))
+    let hashed = if hashed == address { "address".to_owned() } else { hashed.to_string() };
+    format!("smallest hash of node#{hashed}: {}", keys.join(" < "))
 }
 
 fn count(number: usize, what: &str) -> String {
