@@ -215,5 +215,5 @@ fn bad_manifests_are_named_with_file_and_line() {
 fn manifests_without_a_pool_are_refused() {
     let error =
         World::new(&named("failover"), &Manifests::default(), 1, false).expect_err("there is no pool");
-    assert_eq!(error.to_string(), "the manifests hold no IPAddressPool");
+    assert_eq!(error.to_string(), "the manifests hold no IPAddressPool in the namespace metallb-system");
 }

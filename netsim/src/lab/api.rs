@@ -1,5 +1,6 @@
 //! The simulated Kubernetes API: objects and manifests, the store, watches and their faults.
 
+mod kustomize;
 pub mod manifests;
 pub mod objects;
 pub mod server;

@@ -6,7 +6,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::lab::api::objects::{Kind, Object};
@@ -57,25 +56,6 @@ const SKIPPED: &[&str] = &[
     "StatefulSet",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
-];
-
-/// Keys of a kustomization that leave objects as they are, for all we care.
-const HARMLESS_KEYS: &[&str] = &[
-    "apiVersion",
-    "kind",
-    "metadata",
-    "resources",
-    "components",
-    "namespace",
-    "images",
-    "labels",
-    "commonLabels",
-    "commonAnnotations",
-    "buildMetadata",
-    "sortOptions",
-    "generatorOptions",
-    "configMapGenerator",
-    "secretGenerator",
 ];
 
 /// Deepest nesting of kustomizations; a cycle is deeper.
@@ -157,6 +137,14 @@ pub enum ManifestError {
         /// What is wrong.
         message: String,
     },
+    /// A kustomization would change a simulated object in a way that is not known here.
+    #[error("{path}: {what} is not simulated; give the output of `kubectl kustomize` instead")]
+    Unsupported {
+        /// The kustomization.
+        path: PathBuf,
+        /// What it says.
+        what: String,
+    },
     /// Kustomizations include each other for ever.
     #[error("{path}: kustomizations are nested more than {MAX_DEPTH} deep; do two include each other?")]
     TooDeep {
@@ -198,7 +186,7 @@ impl Manifests {
         self.objects.iter().map(|manifest| &manifest.object).filter(move |object| object.kind() == kind)
     }
 
-    fn add(&mut self, path: &Path, depth: u32) -> Result<(), ManifestError> {
+    pub(super) fn add(&mut self, path: &Path, depth: u32) -> Result<(), ManifestError> {
         if depth > MAX_DEPTH {
             return Err(ManifestError::TooDeep { path: path.to_owned() });
         }
@@ -225,35 +213,6 @@ impl Manifests {
             self.notes.push(format!("{} holds no YAML file", path.display()));
         }
         files.iter().try_for_each(|file| self.add(file, depth + 1))
-    }
-
-    fn add_kustomization(&mut self, dir: &Path, file: &Path, depth: u32) -> Result<(), ManifestError> {
-        #[derive(Deserialize)]
-        struct Kustomization {
-            #[serde(default)]
-            resources: Vec<String>,
-            #[serde(default)]
-            components: Vec<String>,
-            #[serde(flatten)]
-            rest: serde_json::Map<String, Value>,
-        }
-        let unreadable = |cause| ManifestError::Unreadable { path: file.to_owned(), cause };
-        let text = fs::read_to_string(file).map_err(unreadable)?;
-        let kustomization: Kustomization = yaml::from_str(&text).map_err(|fault| {
-            let origin = Origin { file: file.to_owned(), line: fault.line };
-            ManifestError::NotYaml { origin, message: fault.message }
-        })?;
-        for key in kustomization.rest.keys().filter(|key| !HARMLESS_KEYS.contains(&key.as_str())) {
-            self.notes.push(format!("{}: the simulator does not apply {key:?}", file.display()));
-        }
-        for resource in kustomization.resources.iter().chain(&kustomization.components) {
-            if resource.contains("://") || resource.starts_with("github.com/") {
-                self.notes.push(format!("{}: {resource} is not on this disk; skipped", file.display()));
-            } else {
-                self.add(&dir.join(resource), depth + 1)?;
-            }
-        }
-        Ok(())
     }
 
     fn add_text(&mut self, file: &Path, text: &str) -> Result<(), ManifestError> {

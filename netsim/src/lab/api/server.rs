@@ -263,8 +263,7 @@ fn write_verdict(store: &mut Store, verdict: &Verdict) -> bool {
         config::Kind::IPAddressPool => Kind::IPAddressPool,
         config::Kind::L2Advertisement => Kind::L2Advertisement,
     };
-    let found = store.list(kind, store.revision()).find(|(key, _)| key.name == verdict.name);
-    let Some(key) = found.map(|(key, _)| key.clone()) else { return false };
+    let key = Key { kind, namespace: address_plan::NAMESPACE.to_owned(), name: verdict.name.clone() };
     store.write_status(&key, |object| {
         let observed_generation = Some(verdict.generation);
         match object {
@@ -284,8 +283,11 @@ fn write_verdict(store: &mut Store, verdict: &Verdict) -> bool {
 }
 
 fn write_usage(store: &mut Store, usage: &PoolUsage) -> bool {
-    let found = store.list(Kind::IPAddressPool, store.revision()).find(|(key, _)| key.name == usage.pool);
-    let Some(key) = found.map(|(key, _)| key.clone()) else { return false };
+    let key = Key {
+        kind: Kind::IPAddressPool,
+        namespace: address_plan::NAMESPACE.to_owned(),
+        name: usage.pool.clone(),
+    };
     store.write_status(&key, |object| {
         let Object::Pool(pool) = object else { return };
         let pool = Arc::make_mut(pool);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ferrolb_api::Time;
 
+use crate::lab::address_plan;
 use crate::lab::api::objects::{Key, Kind, Object};
 use crate::lab::api::store::Store;
 use crate::lab::api::view::View;
@@ -120,7 +121,7 @@ impl Watch {
                 continue;
             }
             for change in newer(store, feed.scheduled) {
-                if change.key.kind != *kind {
+                if change.key.kind != *kind || !is_visible(&change.key) {
                     continue;
                 }
                 let deleted = store.at(&change.key, change.revision).is_none();
@@ -140,7 +141,7 @@ impl Watch {
             let feed = self.feeds.get_mut(&kind)?;
             if let State::ListAt(_) = feed.state {
                 let revision = store.revision().saturating_sub(std::mem::take(&mut self.list_lag));
-                let objects = store.list(kind, revision);
+                let objects = store.list(kind, revision).filter(|(key, _)| is_visible(key));
                 self.view.replace(kind, objects.map(|(key, object)| (key.clone(), object.clone())));
                 feed.state = State::Watching;
                 feed.scheduled = revision;
@@ -211,6 +212,15 @@ impl Watch {
     /// Fault: deletions take this much longer than other news.
     pub const fn delay_deletes(&mut self, extra: Duration) {
         self.extra_for_deletes = extra;
+    }
+}
+
+/// Custom resources and Pods are watched in the programs' own namespace only.
+fn is_visible(key: &Key) -> bool {
+    let is_ours = key.namespace == address_plan::NAMESPACE;
+    match key.kind {
+        Kind::IPAddressPool | Kind::L2Advertisement | Kind::ServiceL2Status | Kind::Pod => is_ours,
+        Kind::Namespace | Kind::Node | Kind::EndpointSlice | Kind::Service => true,
     }
 }
 

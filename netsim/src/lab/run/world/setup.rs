@@ -30,7 +30,7 @@ pub enum SetupError {
     #[error(transparent)]
     Manifests(#[from] ManifestError),
     /// The manifests hold no pool: no Service would ever get an address.
-    #[error("the manifests hold no IPAddressPool")]
+    #[error("the manifests hold no IPAddressPool in the namespace {}", address_plan::NAMESPACE)]
     NoPool,
 }
 
@@ -49,7 +49,8 @@ impl Workload {
     /// # Errors
     /// If there is no pool.
     pub fn new(manifests: &Manifests, nodes: u8) -> Result<Self, SetupError> {
-        if manifests.of_kind(Kind::IPAddressPool).next().is_none() {
+        let is_ours = |pool: &Object| pool.key().namespace == address_plan::NAMESPACE;
+        if !manifests.of_kind(Kind::IPAddressPool).any(is_ours) {
             return Err(SetupError::NoPool);
         }
         let mut workload = Self::default();
