@@ -15,7 +15,7 @@ use speaker_core::L2StatusChange;
 use crate::lab::address_plan;
 use crate::lab::api::objects::{Key, Kind, Object};
 use crate::lab::api::store::{EPOCH, Store, StoreError};
-use crate::lab::api::view::{self, View};
+use crate::lab::api::view::{self, WatchCache};
 use crate::lab::api::watch::{Delay, Update, Watch};
 use crate::lab::random::Seed;
 
@@ -126,7 +126,7 @@ impl SimulatedApi {
 
     /// What a client has been told so far.
     #[must_use]
-    pub fn view(&self, id: WatchId) -> Option<&View> {
+    pub fn view(&self, id: WatchId) -> Option<&WatchCache> {
         self.watches.get(&id).map(Watch::view)
     }
 

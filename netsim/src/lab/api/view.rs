@@ -10,12 +10,12 @@ use crate::lab::api::objects::{Key, Kind, Object};
 
 /// A client's copy of the cluster's objects.
 #[derive(Clone, Debug, Default)]
-pub struct View {
+pub struct WatchCache {
     objects: BTreeMap<Key, Object>,
     listed: BTreeSet<Kind>,
 }
 
-impl View {
+impl WatchCache {
     /// Takes a new list of all objects of `kind`.
     pub fn replace(&mut self, kind: Kind, objects: impl IntoIterator<Item = (Key, Object)>) {
         self.objects.retain(|key, _| key.kind != kind);

@@ -9,7 +9,7 @@ use ferrolb_api::Time;
 use crate::lab::address_plan;
 use crate::lab::api::objects::{Key, Kind, Object};
 use crate::lab::api::store::Store;
-use crate::lab::api::view::View;
+use crate::lab::api::view::WatchCache;
 use crate::lab::random::RandomStream;
 
 /// How long a client waits before it lists again after its watch was lost: the
@@ -25,7 +25,7 @@ pub struct Delay {
     pub max: Duration,
 }
 
-/// What a client was just told; its [`View`] holds the content.
+/// What a client was just told; its [`WatchCache`] holds the content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Update {
     /// All objects of a kind, after a (new) list.
@@ -41,7 +41,7 @@ pub enum Update {
 pub struct Watch {
     name: String,
     feeds: BTreeMap<Kind, Feed>,
-    view: View,
+    view: WatchCache,
     delay: Delay,
     random: RandomStream,
     extra_for_deletes: Duration,
@@ -82,7 +82,7 @@ impl Watch {
         Self {
             name: name.to_owned(),
             feeds,
-            view: View::default(),
+            view: WatchCache::default(),
             delay,
             random,
             extra_for_deletes: Duration::ZERO,
@@ -98,7 +98,7 @@ impl Watch {
 
     /// What it has been told so far.
     #[must_use]
-    pub const fn view(&self) -> &View {
+    pub const fn view(&self) -> &WatchCache {
         &self.view
     }
 

@@ -37,8 +37,8 @@ pub use interactive::{Proto, Reply};
 pub use liveness::Outcome;
 use measured::Measured;
 use network::Network;
-use record::Record;
 pub use record::RecordedEvent;
+use record::RunRecord;
 pub use setup::{SetupError, Workload};
 use stations::{Stations, Timer};
 
@@ -69,7 +69,7 @@ pub struct World {
     api: SimulatedApi,
     checkers: Checkers,
     measured: Measured,
-    record: Record,
+    record: RunRecord,
     trace: trace::Trace,
 }
 
@@ -120,7 +120,7 @@ impl World {
             checkers: Checkers::default(),
             measured: Measured { service: workload.first_service(), ..Measured::default() },
             workload,
-            record: Record::new(is_recording),
+            record: RunRecord::new(is_recording),
             trace: trace::Trace::default(),
         };
         world.prepare();

@@ -9,7 +9,7 @@ use ferrolb_api::{NodeName, ServiceKey};
 use speaker_core::Input;
 
 use crate::lab::api::objects::Kind;
-use crate::lab::api::view::{self, View};
+use crate::lab::api::view::{self, WatchCache};
 use crate::lab::api::watch::Update;
 
 /// What [`Input::Resources`] is made of.
@@ -26,7 +26,7 @@ pub struct Proxied {
 
 /// The speaker's input that follows from an update.
 #[must_use]
-pub fn input(view: &View, update: &Update) -> Option<Input<'static>> {
+pub fn input(view: &WatchCache, update: &Update) -> Option<Input<'static>> {
     let kind = match update {
         Update::Listed(kind) => *kind,
         Update::Changed(key) | Update::Gone(key) => key.kind,
@@ -62,7 +62,7 @@ pub fn input(view: &View, update: &Update) -> Option<Input<'static>> {
 /// kube-proxy's part: the addresses whose packets this node accepts, and their
 /// ports. Under `externalTrafficPolicy: Local` only with an endpoint of its own.
 #[must_use]
-pub fn proxied(view: &View, node: &NodeName) -> Proxied {
+pub fn proxied(view: &WatchCache, node: &NodeName) -> Proxied {
     let slices = view.endpoint_slices();
     let has_local = |service: &ServiceKey| {
         let own = slices.iter().filter(|slice| slice.service.as_ref() == Some(service));

@@ -13,7 +13,7 @@ const RECORDED_GOSSIP: usize = 256;
 
 /// The record.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct RunRecord {
     pub(super) timeline: Timeline,
     pub(super) fingerprint: Fingerprint,
     /// Kubernetes Events so far.
@@ -36,7 +36,7 @@ pub struct RecordedEvent {
     pub message: String,
 }
 
-impl Record {
+impl RunRecord {
     /// Nothing yet; whether a timeline is kept.
     pub(super) fn new(is_recording: bool) -> Self {
         Self {

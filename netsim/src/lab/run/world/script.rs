@@ -6,7 +6,7 @@ use super::actions::{self, Does, Row};
 use super::trace::colons;
 use super::{Event, World};
 use crate::lab::api::objects::{Key, Kind, Object};
-use crate::lab::api::view::View;
+use crate::lab::api::view::WatchCache;
 use crate::lab::clock;
 use crate::lab::run::action::{Action, Target};
 use crate::lab::run::timeline::{Message, Tone};
@@ -131,7 +131,7 @@ impl World {
     /// The adversary starts its speaker, which knows every peer.
     pub(super) fn intrude(&mut self) {
         let store = self.api.store();
-        let mut view = View::default();
+        let mut view = WatchCache::default();
         let pods = store.list(Kind::Pod, store.revision());
         let pods: Vec<(_, Object)> = pods.map(|(key, pod)| (key.clone(), pod.clone())).collect();
         view.replace(Kind::Pod, pods);
