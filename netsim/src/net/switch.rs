@@ -11,7 +11,7 @@ use smoltcp::wire::EthernetAddress;
 
 use super::pcap::{Capture, Direction};
 use super::port::PortId;
-use super::wire::{Delivery, OneWay, Wire, WireSettings};
+use super::wire::{Cable, Delivery, OneWay, WireSettings};
 
 /// Shorter frames have no source address and are dropped.
 const ETHERNET_HEADER: usize = 14;
@@ -71,7 +71,7 @@ pub struct Switch {
 #[derive(Debug)]
 struct Port {
     name: String,
-    wire: Wire,
+    wire: Cable,
     up: bool,
     /// Counts link losses: a frame sent before the last one is gone.
     link: u64,
@@ -148,7 +148,7 @@ impl Switch {
     /// should be unique.
     pub fn add_port(&mut self, name: &str, settings: WireSettings) -> PortId {
         let id = PortId(self.ports.len());
-        let wire = Wire::new(self.seed, name, settings);
+        let wire = Cable::new(self.seed, name, settings);
         self.ports.push(Port {
             name: name.to_owned(),
             wire,
@@ -185,12 +185,12 @@ impl Switch {
 
     /// The wire of a port, to read its counters.
     #[must_use]
-    pub fn wire(&self, port: PortId) -> &Wire {
+    pub fn wire(&self, port: PortId) -> &Cable {
         &self.ports[port.0].wire
     }
 
     /// The wire of a port, to change what it does to frames.
-    pub fn wire_mut(&mut self, port: PortId) -> &mut Wire {
+    pub fn wire_mut(&mut self, port: PortId) -> &mut Cable {
         &mut self.ports[port.0].wire
     }
 
@@ -377,7 +377,7 @@ impl Switch {
     }
 }
 
-const fn one_way(wire: &mut Wire, direction: Direction) -> &mut OneWay {
+const fn one_way(wire: &mut Cable, direction: Direction) -> &mut OneWay {
     match direction {
         Direction::ToSwitch => &mut wire.to_switch,
         Direction::ToStation => &mut wire.to_station,

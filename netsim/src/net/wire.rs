@@ -5,7 +5,7 @@ use smoltcp::time::{Duration, Instant};
 use super::faults::{Bursts, Faults};
 use super::random::Stream;
 
-/// How a wire starts out. Both directions alike; change one of them through [`Wire`].
+/// How a wire starts out. Both directions alike; change one of them through [`Cable`].
 pub type WireSettings = Faults;
 
 /// What one direction has done so far, in frames.
@@ -29,14 +29,14 @@ pub struct WireCounters {
 
 /// A cable: what the station sends and what it hears fail independently of each other.
 #[derive(Debug)]
-pub struct Wire {
+pub struct Cable {
     /// From the station to the switch.
     pub to_switch: OneWay,
     /// From the switch to the station.
     pub to_station: OneWay,
 }
 
-impl Wire {
+impl Cable {
     pub(super) fn new(seed: u64, name: &str, settings: WireSettings) -> Self {
         Self {
             to_switch: OneWay::new(settings, Stream::new(seed, &format!("wire {name} to switch"))),
