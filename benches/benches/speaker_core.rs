@@ -128,7 +128,8 @@ fn nic() -> Interface {
         has_carrier: true,
         can_broadcast: true,
         no_arp: false,
-        has_master: false,
+        master: None,
+        ipv6_is_off: false,
     }
 }
 

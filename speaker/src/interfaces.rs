@@ -14,7 +14,7 @@ use std::time::Duration;
 use ferrolb_api::IpFamily;
 use futures::{Stream, StreamExt};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 use speaker_core::{Input, Interface, InterfaceId, MacAddr};
 use tokio::sync::mpsc;
@@ -128,12 +128,13 @@ fn readable<T>(message: Result<T, rtnetlink::Error>) -> Result<Option<T>, WatchE
 fn from_link(link: &LinkMessage) -> Option<Interface> {
     let mut name = None;
     let mut mac = None;
-    let mut has_master = false;
+    let (mut master, mut ipv6_is_off) = (None, false);
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = Some(text.clone()),
             LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddr),
-            LinkAttribute::Controller(index) => has_master = *index != 0,
+            LinkAttribute::Controller(index) => master = (*index != 0).then_some(InterfaceId(*index)),
+            LinkAttribute::AfSpecUnspec(families) => ipv6_is_off = families.iter().any(is_ipv6_off),
             _ => {}
         }
     }
@@ -147,8 +148,15 @@ fn from_link(link: &LinkMessage) -> Option<Interface> {
         has_carrier: flags.contains(LinkFlags::LowerUp),
         can_broadcast: flags.contains(LinkFlags::Broadcast),
         no_arp: flags.contains(LinkFlags::Noarp),
-        has_master,
+        master,
+        ipv6_is_off,
     })
+}
+
+/// Whether it is IPv6's part of a link, and says that there is to be none.
+fn is_ipv6_off(family: &AfSpecUnspec) -> bool {
+    let AfSpecUnspec::Inet6(settings) = family else { return false };
+    settings.iter().any(|one| matches!(one, AfSpecInet6::DevConf(settings) if settings.disable_ipv6 != 0))
 }
 
 /// The interface's own address: on a point-to-point link `IFA_ADDRESS` is the
@@ -177,7 +185,7 @@ fn log_changes(before: &[Interface], after: &[Interface]) {
             up = interface.is_up,
             carrier = interface.has_carrier,
             addresses = ?interface.addresses,
-            announces = interface.can_announce_ipv4(),
+            announces = interface.is_usable(IpFamily::V4),
             "interface"
         );
     }

@@ -24,7 +24,8 @@ pub fn nic(mac: MacAddr, addresses: &[(IpAddr, u8)]) -> Input<'static> {
         has_carrier: true,
         can_broadcast: true,
         no_arp: false,
-        has_master: false,
+        master: None,
+        ipv6_is_off: false,
     }])
 }
 

@@ -61,7 +61,8 @@ fn inputs() -> Result<[Input<'static>; 5], serde_json::Error> {
         has_carrier: true,
         can_broadcast: true,
         no_arp: false,
-        has_master: false,
+        master: None,
+        ipv6_is_off: false,
     };
     let endpoints = EndpointSlice {
         namespace: "default".to_owned(),

@@ -215,7 +215,7 @@ pub enum WithdrawReason {
     SharedIpWithServiceSelector,
     /// D8
     NoMatchingAdvertisement,
-    /// D44, W18: none of the interfaces that the advertisements name exists here.
+    /// D44, W18: none of the interfaces that the advertisements name can announce here.
     InterfaceMissing,
     /// The speaker is leaving.
     Leaving,

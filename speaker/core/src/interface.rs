@@ -52,31 +52,63 @@ pub struct Interface {
     pub can_broadcast: bool,
     /// Does no ARP (`IFF_NOARP`).
     pub no_arp: bool,
-    /// Enslaved to a bridge, bond or VRF (`IFLA_MASTER`).
-    pub has_master: bool,
+    /// The bridge, bond or VRF that it is a port of (`IFLA_MASTER`).
+    pub master: Option<InterfaceId>,
+    /// The kernel takes no IPv6 on it (`disable_ipv6`).
+    pub ipv6_is_off: bool,
+}
+
+/// Why nothing can be announced on an interface (D45, D46), the first that is in
+/// the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    /// It is a port of this bridge, bond or VRF, which gets its frames.
+    Port(InterfaceId),
+    /// It has no Ethernet address: a tunnel, or loopback.
+    NotEthernet,
+    /// It does no ARP, nor NDP.
+    NoArp,
+    /// It is point to point, and ARP has to broadcast.
+    NoBroadcast,
+    /// The kernel drops the IPv6 packets that an answer would bring.
+    Ipv6IsOff,
+    /// It is not up.
+    Down,
+    /// It is up, and nothing is plugged in.
+    NoCarrier,
 }
 
 impl Interface {
-    /// Whether ARP can be answered on it (D45).
+    /// What is in the way of announcing addresses of `family` on it, if anything. It
+    /// needs no address of its own; a link-local one neither (W39): we speak as the
+    /// announced address.
     #[must_use]
-    pub fn can_announce_ipv4(&self) -> bool {
-        self.can_announce_ipv6() && self.can_broadcast
+    pub fn obstacle(&self, family: IpFamily) -> Option<Obstacle> {
+        if let Some(master) = self.master {
+            return Some(Obstacle::Port(master));
+        }
+        let found = match family {
+            _ if self.mac.is_none() => Obstacle::NotEthernet,
+            _ if self.no_arp => Obstacle::NoArp,
+            IpFamily::V4 if !self.can_broadcast => Obstacle::NoBroadcast,
+            IpFamily::V6 if self.ipv6_is_off => Obstacle::Ipv6IsOff,
+            _ if !self.is_up => Obstacle::Down,
+            _ if !self.has_carrier => Obstacle::NoCarrier,
+            _ => return None,
+        };
+        Some(found)
     }
 
-    /// Whether NDP can be answered on it (D46). A link-local address is not
-    /// needed (W39): we speak as the announced address.
+    /// Whether addresses of `family` can be announced on it now.
     #[must_use]
-    pub fn can_announce_ipv6(&self) -> bool {
-        self.is_up && !self.has_master && !self.no_arp && self.mac.is_some()
+    pub fn is_usable(&self, family: IpFamily) -> bool {
+        self.obstacle(family).is_none()
     }
 
-    /// Whether addresses of `family` can be announced on it (D45, D46).
+    /// The same without regard to the carrier, which may come and go.
     #[must_use]
     pub fn can_announce(&self, family: IpFamily) -> bool {
-        match family {
-            IpFamily::V4 => self.can_announce_ipv4(),
-            IpFamily::V6 => self.can_announce_ipv6(),
-        }
+        matches!(self.obstacle(family), None | Some(Obstacle::NoCarrier))
     }
 }
 

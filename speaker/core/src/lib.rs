@@ -42,7 +42,8 @@
 //!     has_carrier: true,
 //!     can_broadcast: true,
 //!     no_arp: false,
-//!     has_master: false,
+//!     master: None,
+//!     ipv6_is_off: false,
 //! };
 //! let endpoints = EndpointSlice {
 //!     namespace: "default".to_owned(),
@@ -102,7 +103,7 @@ pub use counters::{AddressCounters, Counters, MAX_COUNTED_ADDRESSES};
 pub use effect::{Effect, EventReason, L2StatusChange, Notice, Report, WithdrawReason};
 pub use gossip::envelope::GossipRejection;
 pub use input::{Input, Peer};
-pub use interface::{Interface, InterfaceId, InterfaceSet, MacAddr};
+pub use interface::{Interface, InterfaceId, InterfaceSet, MacAddr, Obstacle};
 pub use not_ready::NotReady;
 pub use ownership::diagnosis::{Check, CheckFailure};
 pub use settings::Settings;

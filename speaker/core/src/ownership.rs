@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ferrolb_api::config::{self, Config, Resources, Verdict};
-use ferrolb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
+use ferrolb_api::{EndpointSlice, IpFamily, Node, NodeName, Service, ServiceKey};
 
 use crate::effect::WithdrawReason;
 use crate::interface::InterfaceSet;
@@ -39,8 +39,9 @@ pub(crate) struct Ownership {
     owners: OwnerCache,
     /// The subnets of the nodes that addresses of pools lie in (W13).
     subnets: BTreeSet<Subnet>,
-    /// Services that this node owns and has no interface for (D44).
-    failed: BTreeSet<ServiceKey>,
+    /// Services that this node owns and has no usable interface for, as far as all
+    /// their addresses go, and what was said of each (D44).
+    failed: BTreeMap<ServiceKey, String>,
     work: Work,
 }
 
@@ -67,11 +68,10 @@ pub(crate) struct Members<'a> {
 /// What is to be done about one Service.
 #[derive(Debug)]
 pub(crate) enum Decision {
-    /// This node owns it.
-    Announce(Announced),
-    /// This node owns it and has none of the interfaces that advertisements name
-    /// (D44). `is_news` the first time.
-    NoInterface { is_news: bool },
+    /// This node owns it: it announces those of its addresses that it has a usable
+    /// interface for, perhaps none, and has to say that it cannot announce the others
+    /// (D44).
+    Announce(Announced, Option<String>),
     /// It does not, and who does, if that was asked.
     Withdraw(WithdrawReason, Option<NodeName>),
 }
@@ -96,7 +96,7 @@ impl Ownership {
             checked: BTreeMap::new(),
             owners: OwnerCache::default(),
             subnets: BTreeSet::new(),
-            failed: BTreeSet::new(),
+            failed: BTreeMap::new(),
             work: Work::default(),
         }
     }
@@ -247,17 +247,17 @@ impl Ownership {
             }
         }
         affected.extend(announced.cloned());
-        affected.extend(self.failed.iter().cloned());
+        affected.extend(self.failed.keys().cloned());
         affected
     }
 
-    /// Decides about a Service. `has_interface` says whether this node has one of that
-    /// name.
+    /// Decides about a Service. `usable` says whether this node has a usable interface
+    /// for a family out of a set, and if not, why.
     pub(crate) fn decide(
         &mut self,
         key: &ServiceKey,
         members: Members<'_>,
-        has_interface: impl Fn(&str) -> bool,
+        usable: impl Fn(&InterfaceSet, IpFamily) -> Result<(), String>,
     ) -> Decision {
         let eligible = match self.checked.get(key) {
             None => return self.withdraw(key, WithdrawReason::ServiceDeleted, None),
@@ -272,18 +272,27 @@ impl Ownership {
             let owner = owner.cloned();
             return self.withdraw(key, WithdrawReason::NotOwner, owner);
         }
-        match &eligible.interfaces {
-            InterfaceSet::Named(names) if !names.iter().any(|name| has_interface(name)) => {
-                Decision::NoInterface { is_news: self.failed.insert(key.clone()) }
-            }
-            interfaces => {
-                self.failed.remove(key);
-                Decision::Announce(Announced {
-                    addresses: eligible.addresses.clone(),
-                    interfaces: interfaces.clone(),
-                })
+        let interfaces = eligible.interfaces.clone();
+        let (mut addresses, mut failures) = (Vec::new(), BTreeMap::<String, Vec<String>>::new());
+        for address in &eligible.addresses {
+            match usable(&interfaces, IpFamily::of(*address)) {
+                Ok(()) => addresses.push(*address),
+                Err(why) => failures.entry(why).or_default().push(address.to_string()),
             }
         }
+        // Which addresses it is about goes without saying where it is all of them.
+        let is_all = addresses.is_empty() && failures.len() == 1;
+        let text = |(why, failed): (&String, &Vec<String>)| {
+            if is_all { why.clone() } else { format!("{}: {why}", failed.join(", ")) }
+        };
+        let failure = failures.iter().map(text).collect::<Vec<_>>().join("; ");
+        let is_news = !failure.is_empty() && self.failed.get(key) != Some(&failure);
+        if failure.is_empty() {
+            self.failed.remove(key);
+        } else {
+            self.failed.insert(key.clone(), failure.clone());
+        }
+        Decision::Announce(Announced { addresses, interfaces }, is_news.then_some(failure))
     }
 
     fn withdraw(&mut self, key: &ServiceKey, reason: WithdrawReason, owner: Option<NodeName>) -> Decision {
@@ -291,9 +300,9 @@ impl Ownership {
         Decision::Withdraw(reason, owner)
     }
 
-    /// Whether this node owns a Service and has no interface for it (D44).
+    /// Whether this node owns a Service and has no usable interface for it (D44).
     pub(crate) fn has_failed(&self, key: &ServiceKey) -> bool {
-        self.failed.contains(key)
+        self.failed.contains_key(key)
     }
 
     /// The candidates of a Service, in no order that matters.

@@ -13,7 +13,7 @@ use crate::gossip::membership::Membership;
 use crate::gossip::output::Output;
 use crate::graceful_shutdown::GracefulShutdown;
 use crate::input::{Input, Peer};
-use crate::interface::{Interface, InterfaceId, InterfaceSet};
+use crate::interface::{Interface, InterfaceId};
 use crate::lifecycle::Lifecycle;
 use crate::not_ready::NotReady;
 use crate::outputs::Outputs;
@@ -337,7 +337,13 @@ impl Speaker {
         self.status.follow(now, &work);
         for service in work.services {
             let members = members(self.membership.as_ref());
-            let decision = self.ownership.decide(&service, members, |name| self.wire.has_interface(name));
+            let (wire, own) = (&self.wire, members.reaches.get(&self.settings.node));
+            let decision = self.ownership.decide(&service, members, |set, family| {
+                // A link that blinks goes on counting for a moment, here as for all (W13).
+                let still_counts = || own.is_some_and(|reach| reach.can_announce(set, family));
+                let is_usable = wire.can_announce(set, family) || still_counts();
+                if is_usable { Ok(()) } else { Err(wire.obstacles(set, family)) }
+            });
             self.apply(now, &service, decision);
         }
     }
@@ -345,39 +351,36 @@ impl Speaker {
     fn apply(&mut self, now: Time, key: &ServiceKey, decision: Decision) {
         let (own, outputs) = (&self.settings.node, &mut self.outputs);
         match decision {
-            Decision::Announce(announced) => {
-                let members = members(self.membership.as_ref());
-                let order = || self.ownership.order(key, members);
-                if self.wire.announce(now, key, announced, order, outputs) {
-                    let message = format!("announcing from node \"{own}\" with protocol \"layer2\"");
-                    self.event(key, EventReason::NodeAssigned, message);
+            Decision::Announce(announced, failure) => {
+                if announced.addresses.is_empty() {
+                    let reason = WithdrawReason::InterfaceMissing;
+                    self.wire.withdraw(now, key, reason, Some(own), outputs);
+                } else {
+                    let members = members(self.membership.as_ref());
+                    let order = || self.ownership.order(key, members);
+                    if self.wire.announce(now, key, announced, order, outputs) {
+                        let message = format!("announcing from node \"{own}\" with protocol \"layer2\"");
+                        self.event(key, EventReason::NodeAssigned, message);
+                    }
+                }
+                if let Some(failure) = failure {
+                    self.announce_failed(key, &failure);
                 }
             }
             Decision::Withdraw(reason, owner) => {
+                let lost = if reason == WithdrawReason::NotOwner { self.wire.lost(key) } else { None };
                 self.wire.withdraw(now, key, reason, owner.as_ref(), outputs);
-            }
-            Decision::NoInterface { is_news } => {
-                self.wire.withdraw(now, key, WithdrawReason::InterfaceMissing, Some(own), outputs);
-                if is_news {
-                    let message = self.no_interface(key);
-                    self.event(key, EventReason::AnnounceFailed, message);
+                if let Some(why) = lost {
+                    self.announce_failed(key, &why);
                 }
             }
         }
     }
 
-    fn no_interface(&self, key: &ServiceKey) -> String {
-        let names = match self.ownership.eligible(key).map(|eligible| &eligible.interfaces) {
-            Some(InterfaceSet::Named(names)) => {
-                names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
-            }
-            _ => String::new(),
-        };
+    fn announce_failed(&mut self, key: &ServiceKey, why: &str) {
         let node = &self.settings.node;
-        format!(
-            "not announcing from node \"{node}\" with protocol \"layer2\": \
-             it has none of the interfaces that the advertisements name ({names})"
-        )
+        let message = format!("not announcing from node \"{node}\" with protocol \"layer2\": {why}");
+        self.event(key, EventReason::AnnounceFailed, message);
     }
 
     fn event(&mut self, key: &ServiceKey, reason: EventReason, message: String) {

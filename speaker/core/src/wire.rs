@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ferrolb_api::{NodeName, ServiceKey, Time};
+use ferrolb_api::{IpFamily, NodeName, ServiceKey, Time};
 
 use crate::counters::Counters;
 use crate::effect::{Effect, Notice, WithdrawReason};
@@ -26,6 +26,7 @@ mod gate;
 mod gratuitous;
 mod multicast;
 pub(crate) mod ndp;
+mod obstacles;
 mod requesters;
 mod responder;
 mod token_bucket;
@@ -71,8 +72,10 @@ struct Usable {
     id: InterfaceId,
     name: String,
     mac: MacAddr,
-    /// Whether it can broadcast, which ARP needs (D45).
+    /// For ARP (D45).
     ipv4: bool,
+    /// For NDP (D46).
+    ipv6: bool,
 }
 
 impl Wire {
@@ -101,14 +104,29 @@ impl Wire {
         self.interfaces_synced.then(|| self.interfaces.values())
     }
 
-    /// Whether there is an interface called `name`, usable or not (D44).
-    pub(crate) fn has_interface(&self, name: &str) -> bool {
-        self.interfaces.values().any(|interface| interface.name == name)
+    /// Whether one out of `set` is usable for addresses of `family`.
+    pub(crate) fn can_announce(&self, set: &InterfaceSet, family: IpFamily) -> bool {
+        let mut usable = self.interfaces.values().filter(|interface| interface.is_usable(family));
+        usable.any(|interface| set.contains(&interface.name))
+    }
+
+    /// Why none out of `set` is usable for addresses of `family`, with what to do about
+    /// it.
+    pub(crate) fn obstacles(&self, set: &InterfaceSet, family: IpFamily) -> String {
+        obstacles::text(&self.interfaces, set, family)
     }
 
     /// Whether there is an interface on which frames reach anybody.
     pub(crate) fn has_usable_interface(&self) -> bool {
         self.usable().next().is_some()
+    }
+
+    /// Why this node can no longer announce a Service that it announces.
+    pub(crate) fn lost(&self, key: &ServiceKey) -> Option<String> {
+        let announced = self.announcements.of(key)?;
+        let family = announced.addresses.iter().map(|address| IpFamily::of(*address));
+        let lost = family.into_iter().find(|family| !self.can_announce(&announced.interfaces, *family))?;
+        Some(self.obstacles(&announced.interfaces, lost))
     }
 
     /// Takes all interfaces.
@@ -119,7 +137,7 @@ impl Wire {
         self.interfaces_synced = true;
         // Without regard to the carrier, which may come and go: what is joined
         // then stays joined.
-        let ipv6 = self.interfaces.values().filter(|interface| interface.can_announce_ipv6());
+        let ipv6 = self.interfaces.values().filter(|interface| interface.can_announce(IpFamily::V6));
         self.groups.set_interfaces(ipv6.map(|interface| (interface.id, interface.name.clone())).collect());
         let after: Vec<Usable> = self.usable().collect();
         if before == after {
@@ -342,10 +360,10 @@ impl Wire {
 
     /// The interfaces on which frames reach anybody.
     fn usable(&self) -> impl Iterator<Item = Usable> {
-        let usable = self.interfaces.values().filter(|i| i.can_announce_ipv6() && i.has_carrier);
-        usable.filter_map(|i| {
-            let ipv4 = i.can_announce_ipv4();
-            i.mac.map(|mac| Usable { id: i.id, name: i.name.clone(), mac, ipv4 })
+        self.interfaces.values().filter_map(|interface| {
+            let [ipv4, ipv6] = [IpFamily::V4, IpFamily::V6].map(|family| interface.is_usable(family));
+            let (id, name) = (interface.id, interface.name.clone());
+            interface.mac.filter(|_| ipv4 || ipv6).map(|mac| Usable { id, name, mac, ipv4, ipv6 })
         })
     }
 
@@ -359,7 +377,7 @@ impl Wire {
                 IpAddr::V4(_) => usable.ipv4,
                 // A pool may hold what is no station's address; such a source is
                 // illegal (RFC 4291 2.7).
-                IpAddr::V6(address) => !address.is_multicast() && !address.is_unspecified(),
+                IpAddr::V6(address) => usable.ipv6 && !address.is_multicast() && !address.is_unspecified(),
             })
             .map(|usable| usable.id)
             .collect();

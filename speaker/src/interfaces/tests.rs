@@ -35,7 +35,7 @@ fn d45_flags_master_and_mac_decide() {
         ("IP tunnel", good, vec![named()], false),
     ] {
         let interface = from_link(&link(flags, attributes)).expect("it has a name");
-        assert_eq!(interface.can_announce_ipv4(), announces, "{what}: {interface:?}");
+        assert_eq!(interface.can_announce(IpFamily::V4), announces, "{what}: {interface:?}");
         assert_eq!((interface.id, interface.name.as_str()), (InterfaceId(7), "eth0"));
     }
 }
@@ -96,7 +96,7 @@ async fn the_kernel_lists_loopback_and_d42_leaves_it_out() {
     let all = first_list(ExcludeList::default()).await;
     let loopback = all.iter().find(|interface| interface.name == "lo").expect("every namespace has one");
     assert_eq!(loopback.mac, None);
-    assert!(!loopback.can_announce_ipv4());
+    assert!(!loopback.can_announce(IpFamily::V4));
 
     let exclude = ExcludeList::parse("announcedInterfacesToExclude: ['^lo$']").expect("a good pattern");
     let rest = first_list(exclude).await;
@@ -114,7 +114,8 @@ fn f42_where_arp_and_ndp_are_answered_is_told() {
         has_carrier: true,
         can_broadcast,
         no_arp: false,
-        has_master: false,
+        master: None,
+        ipv6_is_off: false,
     };
     let events = |before: &[Interface], after: &[Interface]| {
         let lines = log_lines::of(|| log_changes(before, after));

@@ -112,7 +112,8 @@ fn core(node: &'static str, gossip: bool) -> Speaker {
         has_carrier: true,
         can_broadcast: true,
         no_arp: false,
-        has_master: false,
+        master: None,
+        ipv6_is_off: false,
     };
     speaker.handle(Time::ZERO, Input::Interfaces(vec![interface]));
     speaker

@@ -244,7 +244,8 @@ impl Nic {
             has_carrier: self.has_carrier,
             can_broadcast: true,
             no_arp: false,
-            has_master: false,
+            master: None,
+            ipv6_is_off: false,
         }
     }
 

@@ -34,6 +34,7 @@ const ANY_IPV4: u8 = 1;
 const ANY_IPV6: u8 = 2;
 const CUT: u8 = 4;
 const LINK_IPV4: u8 = 1;
+const LINK_NO_IPV6: u8 = 2;
 
 /// Which state of a node's reach; the later life and the higher number count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,9 +126,12 @@ fn encode_reach(reach: &Reach) -> Vec<u8> {
             None => cut = true,
         }
     }
-    let flag = |set, flag| if set { flag } else { 0 };
     let flags = flag(reach.any.0, ANY_IPV4) | flag(reach.any.1, ANY_IPV6) | flag(cut, CUT);
     [&[flags, count][..], &links].concat()
+}
+
+const fn flag(is_set: bool, flag: u8) -> u8 {
+    if is_set { flag } else { 0 }
 }
 
 /// `None` if it is longer than a link can be told.
@@ -135,7 +139,7 @@ fn encode_link(name: &str, link: &Link) -> Option<Vec<u8>> {
     let length = u8::try_from(name.len()).ok().filter(|length| usize::from(*length) <= MAX_LINK_NAME)?;
     let mut bytes = vec![length];
     bytes.extend(name.as_bytes());
-    bytes.push(if link.ipv4 { LINK_IPV4 } else { 0 });
+    bytes.push(flag(link.ipv4, LINK_IPV4) | flag(link.no_ipv6, LINK_NO_IPV6));
     bytes.push(u8::try_from(link.subnets.len()).ok()?);
     for subnet in &link.subnets {
         match subnet.network() {
@@ -164,7 +168,9 @@ fn decode_reach(reader: &mut Reader<'_>) -> Result<Reach, GossipRejection> {
         if name.is_empty() || name.len() > MAX_LINK_NAME {
             return Err(GossipRejection::Malformed);
         }
-        let mut link = Link { ipv4: reader.byte()? & LINK_IPV4 != 0, ..Link::default() };
+        let flags = reader.byte()?;
+        let (ipv4, no_ipv6) = (flags & LINK_IPV4 != 0, flags & LINK_NO_IPV6 != 0);
+        let mut link = Link { ipv4, no_ipv6, ..Link::default() };
         for _ in 0..reader.byte()? {
             let (family, prefix) = (reader.byte()?, reader.byte()?);
             let network = match family {
@@ -222,7 +228,7 @@ mod tests {
     }
 
     fn link(ipv4: bool, subnets: &[Subnet]) -> Link {
-        Link { ipv4, subnets: subnets.iter().copied().collect() }
+        Link { ipv4, subnets: subnets.iter().copied().collect(), ..Link::default() }
     }
 
     fn report(links: Vec<(&str, Link)>) -> MemberReport {
@@ -237,7 +243,8 @@ mod tests {
 
     fn full() -> MemberReport {
         let both = [subnet("172.16.16.11", 24), subnet("fd00::11", 64)];
-        report(vec![("eth0", link(true, &both)), ("wg0", link(false, &[]))])
+        let only_ipv4 = Link { no_ipv6: true, ..link(true, &both[..1]) };
+        report(vec![("eth0", link(true, &both)), ("eth1", only_ipv4), ("wg0", link(false, &[]))])
     }
 
     #[test]

@@ -21,8 +21,10 @@ pub(crate) struct Subnet {
 /// What one interface can do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Link {
-    /// Whether ARP can be answered on it (D45); NDP can on each that is listed.
+    /// Whether ARP can be answered on it (D45).
     pub(crate) ipv4: bool,
+    /// Whether NDP cannot: IPv6 is switched off on it.
+    pub(crate) no_ipv6: bool,
     /// Its subnets; none is legal.
     pub(crate) subnets: BTreeSet<Subnet>,
 }
@@ -106,14 +108,17 @@ impl Reach {
         named: &BTreeSet<&str>,
     ) -> Self {
         let mut reach = Self::default();
-        for interface in interfaces.into_iter().filter(|one| one.can_announce_ipv6() && one.has_carrier) {
-            let ipv4 = interface.can_announce_ipv4();
-            reach.any = (reach.any.0 || ipv4, true);
+        for interface in interfaces {
+            let (ipv4, ipv6) = (interface.is_usable(IpFamily::V4), interface.is_usable(IpFamily::V6));
+            if !ipv4 && !ipv6 {
+                continue;
+            }
+            reach.any = (reach.any.0 || ipv4, reach.any.1 || ipv6);
             let subnets =
                 interface.addresses.iter().filter_map(|(address, prefix)| Subnet::of(*address, *prefix));
             let subnets: BTreeSet<Subnet> = subnets.collect();
             if !subnets.is_empty() || named.contains(interface.name.as_str()) {
-                reach.links.insert(interface.name.clone(), Link { ipv4, subnets });
+                reach.links.insert(interface.name.clone(), Link { ipv4, no_ipv6: !ipv6, subnets });
             }
         }
         reach
@@ -125,20 +130,31 @@ impl Reach {
             && (self.any.1 || !other.any.1)
             && other.links.iter().all(|(name, link)| {
                 let same = self.links.get(name);
-                same.is_some_and(|own| (own.ipv4 || !link.ipv4) && own.subnets.is_superset(&link.subnets))
+                same.is_some_and(|own| {
+                    (own.ipv4 || !link.ipv4)
+                        && (link.no_ipv6 || !own.no_ipv6)
+                        && own.subnets.is_superset(&link.subnets)
+                })
             })
     }
 
     /// Whether the node may have a usable interface out of `set` for an address
     /// of `family`.
     pub(crate) fn may_announce(&self, set: &InterfaceSet, family: IpFamily) -> bool {
-        let (ipv4, ipv6) = self.any;
-        let any = if family == IpFamily::V4 { ipv4 } else { ipv6 };
-        let named = |names: &BTreeSet<String>| names.iter().any(|name| self.link(name, family).is_some());
-        any && match set {
-            InterfaceSet::All => true,
-            InterfaceSet::Named(names) => self.cut || named(names),
+        self.has_any(family) && (self.cut || self.can_announce(set, family))
+    }
+
+    /// Whether one that is listed is usable.
+    pub(crate) fn can_announce(&self, set: &InterfaceSet, family: IpFamily) -> bool {
+        match set {
+            InterfaceSet::All => self.has_any(family),
+            InterfaceSet::Named(names) => names.iter().any(|name| self.link(name, family).is_some()),
         }
+    }
+
+    fn has_any(&self, family: IpFamily) -> bool {
+        let (ipv4, ipv6) = self.any;
+        if family == IpFamily::V4 { ipv4 } else { ipv6 }
     }
 
     /// Whether one out of `set` is on the segment of an address.
@@ -155,7 +171,10 @@ impl Reach {
     }
 
     fn link(&self, name: &str, family: IpFamily) -> Option<&Link> {
-        self.links.get(name).filter(|link| link.ipv4 || family == IpFamily::V6)
+        self.links.get(name).filter(|link| match family {
+            IpFamily::V4 => link.ipv4,
+            IpFamily::V6 => !link.no_ipv6,
+        })
     }
 }
 

@@ -81,7 +81,8 @@ fn interface(node: usize) -> Interface {
         has_carrier: true,
         can_broadcast: true,
         no_arp: false,
-        has_master: false,
+        master: None,
+        ipv6_is_off: false,
     }
 }
 

@@ -316,7 +316,8 @@ fn reach(links: &[(&str, &[&str])]) -> Reach {
         has_carrier: true,
         can_broadcast: !name.starts_with('!'),
         no_arp: false,
-        has_master: false,
+        master: None,
+        ipv6_is_off: false,
     };
     let interfaces: Vec<Interface> = links.iter().map(interface).collect();
     Reach::of(&interfaces, &["eth0", "eth1"].into())

@@ -171,7 +171,7 @@ fn d46_which_interfaces_can() {
         ("without broadcast", Interface { can_broadcast: false, ..good.clone() }, false, true),
         ("without ARP", Interface { no_arp: true, ..good.clone() }, false, false),
         ("down", Interface { is_up: false, ..good.clone() }, false, false),
-        ("in a bridge", Interface { has_master: true, ..good.clone() }, false, false),
+        ("in a bridge", Interface { master: Some(InterfaceId(1)), ..good.clone() }, false, false),
         ("without MAC", Interface { mac: None, ..good }, false, false),
     ];
     for (what, interface, ipv4, ipv6) in table {
