@@ -18,6 +18,7 @@ use crate::patch::Patch;
 use crate::rbac::Rbac;
 use crate::request::{ApiRequest, ListOptions, RequestAction, RequestTarget};
 use crate::server::{ADMIN, RequestRecord, Server, Shared, serve};
+use crate::store::ObjectStore;
 
 /// The field manager of what a test writes through its handle.
 const TEST_MANAGER: &str = "test";
@@ -25,6 +26,10 @@ const TEST_MANAGER: &str = "test";
 /// An in-memory API server. Clones are handles to the same one.
 #[derive(Clone, Debug)]
 pub struct FakeApi(Arc<Shared>);
+
+/// What [`FakeApi::backup`] has copied.
+#[derive(Clone, Debug)]
+pub struct StoreBackup(ObjectStore);
 
 /// Makes a [`FakeApi`].
 #[derive(Debug)]
@@ -321,6 +326,19 @@ impl FakeApi {
     /// Forgets the history: a watch or continue token from before now gets 410.
     pub fn compact(&self) {
         self.0.lock().store.compact();
+    }
+
+    /// A copy of all objects with their revision, as a backup of etcd is.
+    #[must_use]
+    pub fn backup(&self) -> StoreBackup {
+        StoreBackup(self.0.lock().store.clone())
+    }
+
+    /// Puts a backup back in the place of what is there: revisions begin again where they stood in it, and open
+    /// watches break, since the server is started again.
+    pub fn restore(&self, backup: &StoreBackup) {
+        self.0.lock().store = backup.0.clone();
+        self.cut_watches(&Match::any());
     }
 
     fn ensure_namespace(&self, name: &str) {

@@ -32,7 +32,7 @@ mod watch;
 mod write;
 
 pub use error::Refusal;
-pub use fake::{FakeApi, FakeApiBuilder};
+pub use fake::{FakeApi, FakeApiBuilder, StoreBackup};
 pub use faults::{Fault, FaultPlan, HANG, Match};
 pub use rbac::{Attributes, Grant, Rbac};
 pub use server::RequestRecord;

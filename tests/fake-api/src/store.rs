@@ -46,7 +46,7 @@ pub(crate) struct CommittedWrite {
 }
 
 /// Everything that would be in etcd.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ObjectStore {
     revision: u64,
     compacted: u64,

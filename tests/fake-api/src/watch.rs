@@ -61,6 +61,8 @@ pub(crate) struct Watch {
     target: RequestTarget,
     options: WatchOptions,
     metadata_only: bool,
+    /// The revision it begins at.
+    begin: u64,
     /// The last revision that has been told or passed over.
     position: u64,
     queue: VecDeque<Bytes>,
@@ -112,6 +114,7 @@ impl Watch {
             id,
             target,
             metadata_only,
+            begin: options.resource_version.unwrap_or(0),
             position: options.resource_version.unwrap_or(0),
             queue: VecDeque::new(),
             ended: false,
@@ -155,7 +158,7 @@ impl Watch {
         if !initial {
             return;
         }
-        self.position = server.store.revision();
+        (self.begin, self.position) = (server.store.revision(), server.store.revision());
         let kind = &self.target.kind;
         let namespace = self.target.namespace.as_deref();
         for object in server.store.list(&kind.group, &kind.plural, namespace, self.position).values() {
@@ -225,18 +228,19 @@ impl Watch {
                 return Step::Line(line);
             }
         }
-        let position = self.position;
+        // As kube-apiserver has it, only what is newer than its beginning is told to a watch. To one that begins
+        // in the future, as after etcd was restored, that is nothing at all.
+        let bookmark = (self.options.bookmarks && self.position > self.begin)
+            .then(|| Step::Line(line("BOOKMARK", &self.bookmark(self.position))));
         if now >= self.deadline {
             self.ended = true;
-            return if self.options.bookmarks {
-                Step::Line(line("BOOKMARK", &self.bookmark(position)))
-            } else {
-                Step::End
-            };
+            return bookmark.unwrap_or(Step::End);
         }
         if reached(self.next_bookmark) {
             self.next_bookmark = Some(now + BOOKMARK_PERIOD);
-            return Step::Line(line("BOOKMARK", &self.bookmark(position)));
+            if let Some(bookmark) = bookmark {
+                return bookmark;
+            }
         }
         wake.extend(self.next_bookmark);
         Step::Wait(wake.into_iter().min())

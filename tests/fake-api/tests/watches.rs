@@ -93,15 +93,43 @@ async fn a_watch_ends_in_time_and_marks_where_it_is() {
     let api = fake();
     let client = api.client(USER);
     api.create(&map("a", "1")).expect("new");
+    let begin = api.revision().to_string();
+    api.create(&map("other", "2")).expect("new");
     let now = api.revision();
+    let params = WatchParams::default().labels("v=1");
     let begun = Instant::now();
-    let words = told(&client, WatchParams::default().timeout(30), &now.to_string()).await;
+    let words = told(&client, params.clone().timeout(30), &begin).await;
     assert_eq!(words, [format!("mark@{now}")], "one bookmark at the end");
     assert_eq!(begun.elapsed(), Duration::from_secs(30));
-    let words = told(&client, WatchParams::default().timeout(290), &now.to_string()).await;
+    let words = told(&client, params.clone().timeout(290), &begin).await;
     assert_eq!(words, [format!("mark@{now}")], "one each minute");
-    let initial = WatchParams::default().initial_events().timeout(5);
-    assert_eq!(told(&client, initial, "0").await, ["+a", &format!("end@{now}"), &format!("mark@{now}")]);
+    let initial = params.clone().initial_events().timeout(5);
+    assert_eq!(told(&client, initial, "0").await, ["+a", &format!("end@{now}")]);
+    let words = told(&client, params.timeout(290), &now.to_string()).await;
+    assert_eq!(words, [""; 0], "there is nothing newer than where it begins");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_backup_takes_the_revisions_back() {
+    let api = fake();
+    let client = api.client(USER);
+    api.create(&map("a", "1")).expect("new");
+    let backup = api.backup();
+    let then = api.revision();
+    set(&api, "a", "2");
+    api.create(&map("b", "2")).expect("new");
+    let from = api.revision().to_string();
+    let restart = async {
+        sleep(Duration::from_secs(1)).await;
+        api.restore(&backup);
+    };
+    let (words, ()) = futures::join!(told(&client, WatchParams::default(), &from), restart);
+    assert_eq!(words, ["broken"]);
+    assert_eq!(api.revision(), then);
+    assert_eq!(truth(&api), BTreeMap::from([("a".to_owned(), "1".to_owned())]));
+    // What a watch from the future is told on a real server as well (`semantics/table.rs`).
+    set(&api, "a", "3");
+    assert_eq!(told(&client, WatchParams::default().timeout(50), &from).await, [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]

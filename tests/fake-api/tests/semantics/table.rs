@@ -2,6 +2,10 @@
 //! client and a namespace of its own: the real API server is held to the same
 //! table (`tests/real-api/semantics.rs`).
 
+// Both binaries that include this file find it so.
+#[path = "watches.rs"]
+mod watches;
+
 use std::collections::BTreeMap;
 
 use ferrolb_api::crd::{IPAddressPool, L2Advertisement};
@@ -34,6 +38,7 @@ const TABLE: &[(&str, Row)] = &[
     ("services", |client, ns| services(client, ns).boxed()),
     ("service-types", |client, ns| service_types(client, ns).boxed()),
     ("events", |client, ns| events(client, ns).boxed()),
+    ("watches", |client, ns| watches::row(client, ns).boxed()),
 ];
 
 /// Runs every row, in namespaces that it makes.
