@@ -19,6 +19,7 @@ mod assets;
 mod audit;
 mod blocking;
 mod certificates;
+mod etcd;
 mod identity;
 mod kubectl;
 mod port;
@@ -43,6 +44,8 @@ use serde_json::json;
 use assets::Assets;
 pub use audit::AuditedRequest;
 use certificates::Certificates;
+use etcd::Etcd;
+pub use etcd::EtcdBackup;
 pub use identity::{ApiUser, NAMESPACE};
 use port::HeldPort;
 pub use process::ChildProcess;
@@ -92,7 +95,7 @@ impl Builder {
         let assets = Assets::find()?;
         let port = HeldPort::hold(self.address);
         let folder = new_folder();
-        let etcd = start_etcd(&assets, &folder);
+        let etcd = Etcd::start(&assets, &folder);
         let certificates = Certificates::create(
             &folder,
             &[self.address.ip(), IpAddr::V4(Ipv4Addr::LOCALHOST), SERVICE_ADDRESS],
@@ -102,7 +105,7 @@ impl Builder {
             flags: flags(&folder, port.address(), self.flags),
             server: Mutex::new(None),
             controllers: Mutex::new(None),
-            etcd,
+            etcd: Mutex::new(etcd),
             certificates,
             port,
             assets,
@@ -120,7 +123,7 @@ impl Builder {
 pub struct ApiServer {
     controllers: Mutex<Option<ChildProcess>>,
     server: Mutex<Option<ChildProcess>>,
-    etcd: ChildProcess,
+    etcd: Mutex<Etcd>,
     flags: Vec<String>,
     certificates: Certificates,
     port: HeldPort,
@@ -298,6 +301,27 @@ impl ApiServer {
         blocking::wait_for(async || wait_until_ready(started, &admin).await);
     }
 
+    /// Copies all objects and the history that etcd has of them, while everything runs.
+    ///
+    /// # Panics
+    /// If the copy cannot be written.
+    #[must_use]
+    pub fn back_up(&self) -> EtcdBackup {
+        lock(&self.etcd).back_up()
+    }
+
+    /// Puts a backup back in the place of what is there, as whoever repairs a cluster does: the API server is killed,
+    /// etcd is started on the backup's data, and the API server is ready again when this returns. Revisions go on from
+    /// the backup's.
+    ///
+    /// # Panics
+    /// If one of the two does not start.
+    pub fn restore(&self, backup: &EtcdBackup) {
+        self.stop();
+        lock(&self.etcd).restore(&self.assets, backup);
+        self.restart();
+    }
+
     /// Starts some of Kubernetes' own controllers, for instance `namespace-controller`, `garbage-collector-controller`,
     /// `endpointslice-controller` or `serviceaccount-controller`. In the place of those that run already.
     ///
@@ -325,8 +349,8 @@ impl ApiServer {
     /// The process ids of etcd and, while it runs, of the API server.
     #[must_use]
     pub fn pids(&self) -> Vec<i32> {
-        let server = lock(&self.server);
-        std::iter::once(&self.etcd).chain(server.as_ref()).map(ChildProcess::pid).collect()
+        let (etcd, server) = (lock(&self.etcd), lock(&self.server));
+        std::iter::once(etcd.pid()).chain(server.as_ref().map(ChildProcess::pid)).collect()
     }
 }
 
@@ -339,7 +363,7 @@ impl Drop for ApiServer {
     }
 }
 
-fn lock(process: &Mutex<Option<ChildProcess>>) -> MutexGuard<'_, Option<ChildProcess>> {
+fn lock<T>(process: &Mutex<T>) -> MutexGuard<'_, T> {
     process.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -363,32 +387,6 @@ fn new_folder() -> PathBuf {
         }
     }
     panic!("no folder can be made in {}", top.display());
-}
-
-/// etcd listens on a socket in the folder, and never waits for a disk. It insists on addresses of which it could tell
-/// others; there are none, and nothing listens there.
-fn start_etcd(assets: &Assets, folder: &Path) -> ChildProcess {
-    const NOWHERE: &str = "http://localhost:1";
-    let socket = folder.join("etcd.sock");
-    let flags = [
-        format!("--data-dir={}", folder.join("etcd").display()),
-        format!("--listen-client-urls=unix://{}", socket.display()),
-        format!("--listen-peer-urls=unix://{}", folder.join("peer.sock").display()),
-        format!("--advertise-client-urls={NOWHERE}"),
-        format!("--initial-advertise-peer-urls={NOWHERE}"),
-        format!("--initial-cluster=default={NOWHERE}"),
-        "--unsafe-no-fsync".to_owned(),
-        "--log-level=warn".to_owned(),
-    ];
-    let mut etcd = ChildProcess::start("etcd", &assets.etcd(), &flags, folder, true);
-    let deadline = Instant::now() + READY;
-    // Who finds no socket tries again only after a second.
-    while !socket.exists() {
-        etcd.assert_running();
-        assert!(Instant::now() < deadline, "etcd does not listen:\n{}", etcd.log_end());
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    etcd
 }
 
 fn flags(folder: &Path, address: SocketAddr, more: Vec<String>) -> Vec<String> {

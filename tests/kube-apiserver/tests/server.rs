@@ -49,6 +49,32 @@ async fn the_talos_overlay_applies_to_an_empty_server() {
 }
 
 #[tokio::test]
+async fn a_backup_takes_objects_and_revisions_back() {
+    let Some(api) = ApiServer::start() else { return };
+    let maps: Api<ConfigMap> = Api::default_namespaced(api.admin());
+    let create = async |name: &str| {
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        let map = ConfigMap { metadata, ..ConfigMap::default() };
+        let made = maps.create(&PostParams::default(), &map).await.expect("the name is new");
+        let version = made.metadata.resource_version.expect("it has one");
+        version.parse::<u64>().expect("versions are numbers here")
+    };
+    create("before").await;
+    let backup = api.back_up();
+    let mut last = 0;
+    for number in 0..50 {
+        last = create(&format!("after-{number}")).await;
+    }
+    for _ in 0..2 {
+        api.restore(&backup);
+        let names = maps.list(&ListParams::default()).await.expect("it is back");
+        assert!(names.iter().all(|map| map.metadata.name.as_deref() != Some("after-0")));
+        maps.get("before").await.expect("it was there then");
+        assert!(create("anew").await < last, "revisions begin again where they stood");
+    }
+}
+
+#[tokio::test]
 async fn data_and_port_survive_what_is_done_to_the_server() {
     let Some(api) = ApiServer::start() else { return };
     let maps: Api<ConfigMap> = Api::default_namespaced(api.admin());
