@@ -10,6 +10,7 @@ mod migration;
 #[path = "../rules/crds/tables.rs"]
 mod objects;
 mod order;
+mod restore;
 mod rights;
 mod schema;
 mod semantics;

@@ -99,6 +99,24 @@ async fn cut_expired_and_slow_watches_lose_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_restored_etcd_does_not_know_is_settled_anew() {
+    let api = cluster(1);
+    let _running = Running::start(&api);
+    seconds(5).await;
+    let (held, backup) = (address(&api, "web-0"), api.backup());
+    for index in 0..8 {
+        api.create(&service(&format!("lost-{index}"))).expect("new");
+    }
+    seconds(5).await;
+    assert_right(&api, "before the disaster");
+    api.restore(&backup);
+    api.create(&service("anew")).expect("new");
+    seconds(60).await;
+    assert_right(&api, "a minute after the return");
+    assert_eq!(address(&api, "web-0"), held, "what still stands is kept");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stale_list_takes_no_address_away() {
     let api = cluster(3);
     let _running = Running::start(&api);

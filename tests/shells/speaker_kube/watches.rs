@@ -9,6 +9,9 @@ use super::setup::{L10, SETTLED, Shell, change_everything, cluster};
 use super::view::View;
 use crate::support::service;
 
+/// All is listed again this long after the return of a server whose etcd was restored.
+const RESTORED: Duration = Duration::from_secs(60);
+
 #[tokio::test(start_paused = true)]
 async fn l10_a_hung_watch_is_noticed_within_a_minute() {
     let api = cluster();
@@ -90,6 +93,33 @@ async fn an_absent_api_server_takes_nothing_away() {
     api.set_gone(false);
     shell.run(Duration::from_secs(31)).await;
     assert_eq!(shell.view, View::truth(&api, &[]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_etcd_is_listed_again_within_a_minute() {
+    for outage in [0, 5, 40, 600] {
+        let api = cluster();
+        let mut shell = Shell::start(&api);
+        shell.run(Duration::from_secs(75)).await;
+        let backup = api.backup();
+        for turn in 1..9 {
+            change_everything(&api, turn);
+        }
+        shell.run(Duration::from_secs(1)).await;
+        assert_eq!(shell.view, View::truth(&api, &[]), "down for {outage} s");
+        api.set_gone(outage > 0);
+        shell.run(Duration::from_secs(outage)).await;
+        api.restore(&backup);
+        api.set_gone(false);
+        // Fewer changes than were lost: their revisions are old ones.
+        change_everything(&api, 20);
+        shell.run(RESTORED).await;
+        assert_eq!(shell.view, View::truth(&api, &[]), "down for {outage} s");
+        // And each watch is one that tells.
+        change_everything(&api, 21);
+        shell.run(Duration::from_secs(1)).await;
+        assert_eq!(shell.view, View::truth(&api, &[]), "down for {outage} s");
+    }
 }
 
 #[tokio::test(start_paused = true)]
