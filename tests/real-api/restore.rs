@@ -5,9 +5,9 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_server::NAMESPACE;
 use ferrolb_api::crd::IPAddressPool;
 use k8s_openapi::api::core::v1 as core;
+use kube_apiserver::NAMESPACE;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -41,22 +41,18 @@ async fn after_etcd_was_restored_everything_is_listed_again() {
     eventually("it is announced", async || speaker.announces() == announced(&[("kept", 101)])).await;
     let (api, backup) = (stage.api, Arc::new(stage.api.back_up()));
 
-    add("lost").await;
-    let both = announced(&[("kept", 101), ("lost", 102)]);
-    eventually("both are announced", async || speaker.announces() == both).await;
-    stage
-        .merge::<IPAddressPool>(
-            NAMESPACE,
-            "first",
-            json!({"spec": {"addresses": ["172.16.16.101-172.16.16.102"]}}),
-        )
-        .await;
     let map = json!({"metadata": {"name": "writes", "namespace": WORK}});
     stage.create(&typed::<core::ConfigMap>(map)).await;
     for number in 0..LOST_WRITES {
         let data = json!({"data": {"number": number.to_string()}});
         stage.merge::<core::ConfigMap>(WORK, "writes", data).await;
     }
+    // Last, so that the watches of these kinds have come as far.
+    add("lost").await;
+    let both = announced(&[("kept", 101), ("lost", 102)]);
+    eventually("both are announced", async || speaker.announces() == both).await;
+    let smaller = json!({"spec": {"addresses": ["172.16.16.101-172.16.16.102"]}});
+    stage.merge::<IPAddressPool>(NAMESPACE, "first", smaller).await;
 
     let restored = Arc::clone(&backup);
     tokio::task::spawn_blocking(move || api.restore(&restored)).await.expect("it becomes ready");

@@ -1,11 +1,17 @@
 //! A list, then its changes, for as long as the process lives.
 //!
-//! kube-runtime's watcher tries a watch again for ever when the server answers
-//! it with 410, and puts no bound on a list or on the start of a watch that
-//! hangs. This one lists again on 410, on a line it cannot read and on a
-//! timeout, so a change is never lost and a hung connection is noticed within
-//! a minute.
+//! kube-runtime's watcher (looked at in version 5) does not fit: it keeps to itself what a wrapper would have to know.
+//! The end of a watch, its bookmarks and the version of a list do not come out of it, so a watch that ends without a
+//! word cannot be told from one that tells little; watches that end at once are started again without a pause; that a
+//! watch has begun again after failures cannot be seen, so neither can the failures be called over; and it cannot be
+//! started at a version, so whoever gives up a start that hangs, or one that is answered with status 410, for which it
+//! asks for ever, begins with a list.
+//!
+//! This one lists again on 410, on a line it cannot read and wherever the server's history may be another than the one
+//! that was watched; a hung connection is noticed within a minute.
 
+mod history;
+mod setback;
 mod table;
 
 use std::fmt::Debug;
@@ -17,14 +23,15 @@ use kube::api::{ListParams, WatchParams};
 use kube::core::{DeserializeGuard, WatchEvent};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::admin::readiness::Gate;
-use crate::kubernetes::connectivity::{self, Comeback};
-use crate::kubernetes::error::{self, Failure};
+use crate::kubernetes::connectivity;
 use crate::process::backoff::Backoff;
 use crate::process::random::Jitter;
 
+use history::{History, WentBack};
+use setback::Setback;
 pub use table::Table;
 
 /// Objects in one page of a list; client-go's number.
@@ -36,6 +43,11 @@ const START_TIMEOUT: Duration = Duration::from_secs(15);
 /// The server ends a watch after this many seconds, up to [`WATCH_SPREAD`]
 /// less: then a silent one is dead, and it is noticed within a minute.
 const WATCH_SECONDS: u32 = 50;
+/// While the server's history is in doubt, see [`history`], a watch lasts this long and up to [`DOUBT_SPREAD`] more, so
+/// that the list after it comes within a minute of the server's return.
+const DOUBT_SECONDS: u32 = 20;
+/// Spreads the lists of many nodes after an outage.
+const DOUBT_SPREAD: u32 = 20;
 /// Spreads the ends of many watches.
 const WATCH_SPREAD: u32 = 5;
 /// How much longer than agreed the end of a watch is waited for.
@@ -49,6 +61,10 @@ const POLL: Duration = Duration::from_secs(30);
 /// A watch that is refused this often in a row is not allowed. Before that it
 /// may be a server that has just started and does not know its rules yet.
 const REFUSALS: u32 = 4;
+/// For this long after its return the server is asked again soon, for it may refuse what it is about to allow.
+const RETURN: Duration = Duration::from_secs(30);
+/// By how many tries the delay grows meanwhile at most: then everybody is back within two seconds of its readiness.
+const RETURN_TRIES: u32 = 2;
 /// Delays between tries.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(800), cap: Duration::from_secs(30) };
 
@@ -105,6 +121,11 @@ pub struct Watch<K, V> {
     tries: u32,
     /// How often the watch was refused since it was last allowed.
     refusals: u32,
+    history: History,
+    /// Whether the last request was not answered at all.
+    is_away: bool,
+    /// When the server has answered again after that.
+    returned: Option<Instant>,
     jitter: Jitter,
 }
 
@@ -114,19 +135,10 @@ enum State<K> {
     /// To be watched from this resource version on.
     Start(String),
     /// The stream, its start and the time it may be silent.
-    Watching { version: String, events: Events<K>, since: Instant, silence: Duration },
+    Watching { version: String, events: Events<K>, since: Instant, agreed: Duration },
 }
 
 type Events<K> = BoxStream<'static, kube::Result<WatchEvent<DeserializeGuard<K>>>>;
-
-/// Why a step did not succeed: what to do next, when, and what to tell.
-struct Setback {
-    relist: bool,
-    may_not_watch: bool,
-    after: Option<Duration>,
-    comeback: Option<Comeback>,
-    why: String,
-}
 
 impl<K, V> Watch<K, V>
 where
@@ -155,6 +167,9 @@ where
             failures: 0,
             tries: 0,
             refusals: 0,
+            history: History::default(),
+            is_away: false,
+            returned: None,
             jitter: Jitter::seeded(),
         }
     }
@@ -189,22 +204,29 @@ where
         match &mut self.state {
             State::List => {
                 let (objects, version) = self.list().await?;
-                self.state = State::Start(version);
+                self.listed(version);
                 self.succeeded();
                 Ok(Some(Change::List(objects)))
+            }
+            State::Start(_) if self.history.list_at().is_some_and(|at| Instant::now() >= at) => {
+                Ok(self.list_again())
             }
             State::Start(version) => {
                 let version = version.clone();
                 self.start(version).await?;
                 Ok(None)
             }
-            State::Watching { events, since, silence, .. } => {
-                let since = *since;
-                match timeout(*silence, events.next()).await {
+            State::Watching { events, since, agreed, .. } => {
+                let (since, agreed) = (*since, *agreed);
+                let list_at = self.history.list_at();
+                let dead_at = Instant::now() + agreed + WATCH_MARGIN;
+                match timeout_at(list_at.map_or(dead_at, |at| at.min(dead_at)), events.next()).await {
                     Ok(Some(event)) => self.take(event),
-                    Ok(None) => self.ended(since),
+                    Ok(None) => self.ended(since.elapsed(), agreed),
+                    Err(_) if list_at.is_some() => Ok(self.list_again()),
                     Err(_) => {
-                        Err(Setback::again(format!("the watch was silent for {} s", silence.as_secs())))
+                        let silence = (agreed + WATCH_MARGIN).as_secs();
+                        Err(Setback::again(format!("the watch was silent for {silence} s")))
                     }
                 }
             }
@@ -233,9 +255,34 @@ where
         }
     }
 
+    fn listed(&mut self, version: String) {
+        if let Some(WentBack { from, to }) = self.history.listed(&version) {
+            tracing::warn!(
+                op = "watch",
+                resource = self.what,
+                from,
+                to,
+                "the API server's revisions went back"
+            );
+        }
+        self.state = State::Start(version);
+    }
+
+    /// The server's history may not be the one that was watched.
+    fn list_again(&mut self) -> Option<Change<V>> {
+        tracing::debug!(op = "watch", resource = self.what, "listing again after an interruption");
+        self.state = State::List;
+        None
+    }
+
     async fn start(&mut self, version: String) -> Result<(), Setback> {
-        let spread = u32::try_from(self.jitter.next_u64() % u64::from(WATCH_SPREAD)).unwrap_or_default();
-        let seconds = WATCH_SECONDS - spread;
+        let (longest, spread) = if self.history.is_in_doubt() {
+            (DOUBT_SECONDS + DOUBT_SPREAD, DOUBT_SPREAD)
+        } else {
+            (WATCH_SECONDS, WATCH_SPREAD)
+        };
+        let spread = u32::try_from(self.jitter.next_u64() % u64::from(spread)).unwrap_or_default();
+        let seconds = longest - spread;
         let params = WatchParams {
             label_selector: self.labels.clone(),
             field_selector: self.fields.clone(),
@@ -247,8 +294,12 @@ where
         let events = events.map_err(|_| Setback::again("the watch did not start"))?;
         let events = events.map_err(|error| Setback::from_error("watch", &error, false))?.boxed();
         self.refusals = 0;
-        let silence = Duration::from_secs(u64::from(seconds)) + WATCH_MARGIN;
-        self.state = State::Watching { version, events, since: Instant::now(), silence };
+        if self.is_away {
+            self.is_returned();
+        }
+        let (since, agreed) = (Instant::now(), Duration::from_secs(u64::from(seconds)));
+        self.history.watching(agreed);
+        self.state = State::Watching { version, events, since, agreed };
         Ok(())
     }
 
@@ -289,6 +340,7 @@ where
     fn advance(&mut self, seen: Option<String>) -> Result<(), Setback> {
         match (&mut self.state, seen.filter(|version| !version.is_empty())) {
             (State::Watching { version, .. }, Some(seen)) => {
+                self.history.told(&seen);
                 *version = seen;
                 Ok(())
             }
@@ -297,9 +349,15 @@ where
     }
 
     /// The server ended the watch, as it does after the agreed time.
-    fn ended(&mut self, since: Instant) -> Result<Option<Change<V>>, Setback> {
-        if since.elapsed() < SHORT_WATCH {
+    fn ended(&mut self, lasted: Duration, agreed: Duration) -> Result<Option<Change<V>>, Setback> {
+        if lasted < SHORT_WATCH {
             return Err(Setback::again("the watch ended at once"));
+        }
+        if lasted + WATCH_MARGIN < agreed {
+            // So does a server that is being stopped.
+            self.history.interrupted(false);
+        } else if self.history.is_in_doubt() {
+            return Ok(self.list_again());
         }
         self.resume();
         self.succeeded();
@@ -327,10 +385,11 @@ where
     /// Says what happened, once for each run of failures, and waits.
     async fn recover(&mut self, setback: Setback) {
         self.failures = self.failures.saturating_add(1);
-        self.tries = self.tries.saturating_add(1);
+        self.count_try(&setback);
         if setback.relist {
             self.state = State::List;
         } else {
+            self.history.interrupted(setback.comeback.is_some());
             self.resume();
         }
         let (delay, is_news) = if setback.may_not_watch {
@@ -339,7 +398,9 @@ where
             let soon = BACKOFF.delay(self.refusals, &mut self.jitter);
             (if self.refusals < REFUSALS { soon } else { POLL }, self.refusals == REFUSALS)
         } else {
-            let delay = BACKOFF.delay(self.tries, &mut self.jitter);
+            let is_new = self.returned.is_some_and(|at| at.elapsed() < RETURN);
+            let tries = if is_new { self.tries.min(RETURN_TRIES) } else { self.tries };
+            let delay = BACKOFF.delay(tries, &mut self.jitter);
             (delay.max(setback.after.unwrap_or_default()), self.failures == 1)
         };
         let (resource, failures, error) = (&self.what, self.failures, &setback.why);
@@ -354,8 +415,21 @@ where
             self.gate.not_ready(setback.why);
         }
         if connectivity::wait_out(delay, setback.comeback, &mut self.jitter).await {
-            self.tries = 0;
+            self.is_returned();
         }
+    }
+
+    /// Whoever is answered at all after an outage, be it by a refusal, begins with the first delay.
+    fn count_try(&mut self, setback: &Setback) {
+        if setback.is_answer && self.is_away {
+            self.is_returned();
+        }
+        self.is_away |= setback.comeback.is_some();
+        self.tries = self.tries.saturating_add(1);
+    }
+
+    fn is_returned(&mut self) {
+        (self.is_away, self.returned, self.tries) = (false, Some(Instant::now()), 0);
     }
 
     fn seen(&self, object: DeserializeGuard<K>) -> Seen<V> {
@@ -377,36 +451,6 @@ impl<K, V> Debug for Watch<K, V> {
             .field("what", &self.what)
             .field("failures", &self.failures)
             .finish_non_exhaustive()
-    }
-}
-
-impl Setback {
-    fn again(why: impl Into<String>) -> Self {
-        Self { relist: false, may_not_watch: false, after: None, comeback: None, why: why.into() }
-    }
-
-    fn relist(why: impl Into<String>) -> Self {
-        Self { relist: true, ..Self::again(why) }
-    }
-
-    fn from_error(verb: &str, error: &kube::Error, relist: bool) -> Self {
-        let failure = error::classify(error);
-        let text = error::describe(error);
-        let may_not_watch = failure == Failure::Forbidden && verb == "watch";
-        let why = match failure {
-            Failure::Forbidden if may_not_watch => {
-                format!("the RBAC rules lack the verb watch, listing every {} s: {text}", POLL.as_secs())
-            }
-            Failure::Forbidden => format!("the RBAC rules lack the verb {verb}: {text}"),
-            Failure::NotFound => format!("there is no such kind; its CRD is in manifests/crds: {text}"),
-            _ => format!("{verb}: {text}"),
-        };
-        let after = match failure {
-            Failure::Transient { after } => after,
-            _ => None,
-        };
-        let relist = relist || may_not_watch || failure == Failure::Expired;
-        Self { relist, may_not_watch, after, comeback: Comeback::of(error), why }
     }
 }
 

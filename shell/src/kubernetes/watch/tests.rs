@@ -1,7 +1,6 @@
 //! The watch against a server that answers by a script.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use http::{Request, Response};
@@ -23,6 +22,8 @@ enum Answer {
     Garbage,
     /// None, ever.
     Nothing,
+    /// A connection is refused.
+    Refused,
 }
 
 /// What each request's query must contain, and the answer to it.
@@ -31,13 +32,17 @@ type Script = Vec<(&'static str, Answer)>;
 struct Scripted {
     watch: Watch<ConfigMap, String>,
     left: Arc<Mutex<VecDeque<(&'static str, Answer)>>>,
+    /// When the requests were made.
+    asked: Arc<Mutex<Vec<Instant>>>,
     readiness: Readiness,
 }
 
 fn scripted(script: Script) -> Scripted {
     let left = Arc::new(Mutex::new(VecDeque::from(script)));
-    let answers = Arc::clone(&left);
+    let asked = Arc::<Mutex<Vec<Instant>>>::default();
+    let (answers, times) = (Arc::clone(&left), Arc::clone(&asked));
     let service = tower::service_fn(move |request: Request<Body>| {
+        times.lock().expect("no test panics in here").push(Instant::now());
         let next = answers.lock().expect("no test panics in here").pop_front();
         let query = request.uri().query().unwrap_or_default().to_owned();
         async move {
@@ -48,15 +53,16 @@ fn scripted(script: Script) -> Scripted {
                 Answer::Events(events) => (200, events.iter().map(|event| format!("{event}\n")).collect()),
                 Answer::Garbage => (200, "{\"type\":\"ADDED\",\"object\":7}\n".to_owned()),
                 Answer::Nothing => return std::future::pending().await,
+                Answer::Refused => return Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)),
             };
             let response = Response::builder().status(code).body(Body::from(body.into_bytes()));
-            Ok::<_, Infallible>(response.expect("a code and a body make a response"))
+            Ok(response.expect("a code and a body make a response"))
         }
     });
     let readiness = Readiness::default();
-    let api = Api::all(Client::new(service, "default"));
+    let api = Api::all(connectivity::observed(Client::new(service, "default")));
     let name = |object: ConfigMap| object.metadata.name.unwrap_or_default();
-    Scripted { watch: Watch::new(api, None, name, readiness.gate("watch", "")), left, readiness }
+    Scripted { watch: Watch::new(api, None, name, readiness.gate("watch", "")), left, asked, readiness }
 }
 
 impl Scripted {
@@ -192,6 +198,44 @@ async fn failures_are_retried_with_backoff_and_told() {
     assert!((30..120).contains(&elapsed), "8 failures took {elapsed} s");
     let told = told.await.expect("it only reads");
     assert!(told.contains("Because (503): no"), "{told}");
+}
+
+/// The seconds between the requests from the one with this index on.
+fn pauses(test: &Scripted, from: usize) -> Vec<f64> {
+    let asked = test.asked.lock().expect("no test panics in here");
+    asked[from..].windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_answered_after_an_outage_asks_again_soon() {
+    const REFUSED: usize = 8;
+    let first = [("limit=500", list(5, &["a"]))];
+    let away = (0..REFUSED).map(|_| ("resourceVersion=5", Answer::Refused));
+    // It is there, and not ready.
+    let busy = (0..6).map(|turn| ("resourceVersion=5", Answer::Object([429, 503][turn % 2], status(429))));
+    let back = [("resourceVersion=5", Answer::Events(vec![added("b", 6)]))];
+    let mut test = scripted(first.into_iter().chain(away).chain(busy).chain(back).collect());
+    test.expect_list(&["a"]).await;
+    test.expect_applied("b").await;
+    assert!(pauses(&test, REFUSED)[0] > 5.0, "by then the delay has grown: {:?}", pauses(&test, 0));
+    let pauses = pauses(&test, REFUSED + 1);
+    assert_eq!(pauses.len(), 6);
+    assert!(pauses[0] <= 0.8 && pauses.iter().all(|pause| *pause <= 1.6), "{pauses:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_began_ends_the_backoff_even_if_it_breaks_unheard() {
+    let first = [("limit=500", list(5, &["a"]))];
+    let away = (0..8).map(|_| ("resourceVersion=5", Answer::Refused));
+    let back = [
+        ("resourceVersion=5", Answer::Events(Vec::new())),
+        ("resourceVersion=5", Answer::Events(vec![added("b", 6)])),
+    ];
+    let mut test = scripted(first.into_iter().chain(away).chain(back).collect());
+    test.expect_list(&["a"]).await;
+    test.expect_applied("b").await;
+    let pause = *pauses(&test, 0).last().expect("there were requests");
+    assert!(pause <= 0.8, "{pause}");
 }
 
 #[tokio::test(start_paused = true)]
