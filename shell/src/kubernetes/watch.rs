@@ -389,7 +389,7 @@ where
         if setback.relist {
             self.state = State::List;
         } else {
-            self.history.interrupted(setback.comeback.is_some());
+            self.history.interrupted(setback.was_away);
             self.resume();
         }
         let (delay, is_news) = if setback.may_not_watch {
@@ -424,7 +424,7 @@ where
         if setback.is_answer && self.is_away {
             self.is_returned();
         }
-        self.is_away |= setback.comeback.is_some();
+        self.is_away |= setback.was_away;
         self.tries = self.tries.saturating_add(1);
     }
 

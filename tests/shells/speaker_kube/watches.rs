@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fake_api::{FakeApi, Fault, FaultPlan, Match, RequestRecord};
 use k8s_openapi::api::core::v1 as core;
+use serde_json::json;
 
 use super::setup::{L10, SETTLED, Shell, change_everything, cluster};
 use super::view::View;
@@ -34,6 +35,9 @@ async fn a_watch_that_is_cut_goes_on_where_it_was() {
     for turn in 1..20 {
         api.cut_watches(&Match::any());
         change_everything(&api, turn);
+        // A watch that is told nothing for longer than this lists again.
+        let labels = json!({"metadata": {"labels": {"turn": turn.to_string()}}});
+        api.merge::<core::Namespace>(None, "default", labels).expect("it is there");
         shell.run(Duration::from_secs(3)).await;
         assert_eq!(shell.view, View::truth(&api, &[]), "turn {turn}");
     }

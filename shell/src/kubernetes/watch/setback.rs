@@ -12,6 +12,8 @@ pub(super) struct Setback {
     pub(super) may_not_watch: bool,
     /// The server has said it.
     pub(super) is_answer: bool,
+    /// The server did not answer at all.
+    pub(super) was_away: bool,
     pub(super) after: Option<Duration>,
     pub(super) comeback: Option<Comeback>,
     pub(super) why: String,
@@ -19,8 +21,8 @@ pub(super) struct Setback {
 
 impl Setback {
     pub(super) fn again(why: impl Into<String>) -> Self {
-        let (relist, may_not_watch, is_answer) = (false, false, false);
-        Self { relist, may_not_watch, is_answer, after: None, comeback: None, why: why.into() }
+        let (relist, may_not_watch, is_answer, was_away) = (false, false, false, false);
+        Self { relist, may_not_watch, is_answer, was_away, after: None, comeback: None, why: why.into() }
     }
 
     pub(super) fn relist(why: impl Into<String>) -> Self {
@@ -45,6 +47,7 @@ impl Setback {
         };
         let relist = relist || may_not_watch || failure == Failure::Expired;
         let is_answer = matches!(error, kube::Error::Api(_));
-        Self { relist, may_not_watch, is_answer, after, comeback: Comeback::of(error), why }
+        let was_away = matches!(error, kube::Error::Service(_) | kube::Error::HyperError(_));
+        Self { relist, may_not_watch, is_answer, was_away, after, comeback: Comeback::of(error), why }
     }
 }
