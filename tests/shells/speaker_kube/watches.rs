@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use fake_api::{FakeApi, Fault, FaultPlan, Match, RequestRecord};
+use ferrolb_api::crd::ServiceL2Status;
 use k8s_openapi::api::core::v1 as core;
 use serde_json::json;
+use tests::objects::{NAMESPACE, typed};
 
 use super::setup::{L10, SETTLED, Shell, change_everything, cluster};
 use super::view::View;
@@ -36,16 +38,18 @@ async fn a_watch_that_is_cut_goes_on_where_it_was() {
         api.cut_watches(&Match::any());
         change_everything(&api, turn);
         // A watch that is told nothing for longer than this lists again.
-        let labels = json!({"metadata": {"labels": {"turn": turn.to_string()}}});
-        api.merge::<core::Namespace>(None, "default", labels).expect("it is there");
+        let status = json!({"apiVersion": "metallb.io/v1beta1", "kind": "ServiceL2Status",
+            "metadata": {"name": format!("l2-{turn}"), "namespace": NAMESPACE}});
+        api.create(&typed::<ServiceL2Status>(status)).expect("each turn is new");
         shell.run(Duration::from_secs(3)).await;
         assert_eq!(shell.view, View::truth(&api, &[]), "turn {turn}");
     }
     // tests/shells/configuration_state/ looks at the one kind that has a watch of its own.
     let is_ours = |request: &&RequestRecord| request.resource != "configurationstates";
     let requests = api.requests();
-    let lists = requests.iter().filter(is_ours).filter(|request| request.verb == "list").count();
-    assert_eq!(lists, 7, "one for each kind: nothing had to be listed again");
+    let lists = requests.iter().filter(is_ours).filter(|request| request.verb == "list");
+    let lists: Vec<_> = lists.map(|request| request.resource.as_str()).collect();
+    assert_eq!(lists.len(), 7, "one for each kind, nothing had to be listed again: {lists:?}");
 }
 
 #[tokio::test(start_paused = true)]
