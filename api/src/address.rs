@@ -100,6 +100,12 @@ impl AddressRange {
         self.family() == other.family() && self.first <= other.last && other.first <= self.last
     }
 
+    /// The range in words: an address alone if it holds no other.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        if self.first == self.last { self.first.to_string() } else { self.to_string() }
+    }
+
     /// How many addresses it holds; saturates for `::/0`.
     #[must_use]
     pub fn size(&self) -> u128 {
@@ -126,6 +132,36 @@ impl AddressRange {
             many if many >= 1 << 62 => i64::MAX,
             few => i64::try_from(few).expect("less than 2^62"),
         }
+    }
+
+    /// The part of it that is no unicast address which neighbours can use, and what it is. A
+    /// Kubernetes object may name none of these as an address of a Service either.
+    #[must_use]
+    pub fn not_for_services(&self) -> Option<(Self, &'static str)> {
+        const V4: [(u32, u32, &str); 5] = [
+            (0, 0x00ff_ffff, "unspecified"),
+            (0x7f00_0000, 0x7fff_ffff, "loopback"),
+            (0xa9fe_0000, 0xa9fe_ffff, "link-local"),
+            (0xe000_0000, 0xefff_ffff, "multicast"),
+            (u32::MAX, u32::MAX, "broadcast"),
+        ];
+        const V6: [(u128, u128, &str); 4] = [
+            (0, 0, "unspecified"),
+            (1, 1, "loopback"),
+            (0xfe80 << 112, (0xfec0 << 112) - 1, "link-local"),
+            (0xff00 << 112, u128::MAX, "multicast"),
+        ];
+        let v4 = V4.into_iter().map(|(first, last, kind)| (u128::from(first), u128::from(last), kind));
+        let special: Vec<_> = match self.family() {
+            IpFamily::V4 => v4.collect(),
+            IpFamily::V6 => V6.into_iter().collect(),
+        };
+        special.into_iter().find_map(|(first, last, kind)| {
+            let first = number(self.first).max(first);
+            let last = number(self.last).min(last);
+            let at = |number| from_number(self.family(), number);
+            Some((Self::new(at(first), at(last)).filter(|_| first <= last)?, kind))
+        })
     }
 
     /// What is left of it without `other`: nothing, one part or two.
@@ -159,6 +195,15 @@ pub fn from_number(family: IpFamily, number: u128) -> IpAddr {
         IpFamily::V4 => IpAddr::V4(Ipv4Addr::from((number & u128::from(u32::MAX)) as u32)),
         IpFamily::V6 => IpAddr::V6(Ipv6Addr::from(number)),
     }
+}
+
+/// The prefix that `text` stands for if it has host bits, which are masked (B3): `10.0.0.0/24` for
+/// `10.0.0.7/24`.
+#[must_use]
+pub fn widened(text: &str) -> Option<IpNet> {
+    let (address, length) = text.split_once('/')?;
+    let net = IpNet::new(address.parse().ok()?, length.parse().ok()?).ok()?;
+    (net.addr() != net.network()).then(|| net.trunc())
 }
 
 /// Whether `avoidBuggyIPs` skips the address: IPv4 ending in 0 or 255 (A14).

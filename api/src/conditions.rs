@@ -39,7 +39,7 @@ pub const MAX_MESSAGE_LEN: usize = 1024;
 #[must_use]
 pub fn with_verdict(verdict: &Verdict, previous: &[Condition], now: &Time) -> Vec<Condition> {
     let (ready, stalled) = match &verdict.outcome {
-        Ok(()) => (State::new(true, reason::ACCEPTED, ""), None),
+        Ok(()) => (State::new(true, reason::ACCEPTED, &verdict.note), None),
         Err(problem) => {
             let message = problem.to_string();
             (State::new(false, problem.reason, &message), Some(State::new(true, problem.reason, &message)))
@@ -134,7 +134,14 @@ mod tests {
             last_valid_kept: false,
         };
         let outcome = message.map_or(Ok(()), |message| Err(problem(message)));
-        Verdict { kind: Kind::IPAddressPool, name: "pool".to_owned(), generation, outcome, effective: None }
+        Verdict {
+            kind: Kind::IPAddressPool,
+            name: "pool".to_owned(),
+            generation,
+            outcome,
+            effective: None,
+            note: String::new(),
+        }
     }
 
     #[test]

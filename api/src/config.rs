@@ -12,11 +12,13 @@ use crate::selector::Selector;
 use crate::service::Service;
 
 mod check;
+mod occupied;
 pub mod reason;
 mod reservations;
 mod resources;
 
 pub use check::check;
+pub use occupied::{NodeNetwork, Occupant, Occupied};
 pub use reservations::{Exclusion, Reservation, Unavailable};
 pub use resources::{Resources, Undecodable};
 
@@ -49,6 +51,11 @@ pub struct Pool {
     pub reservations: Vec<Reservation>,
     /// Addresses never handed out. They may lie outside of the pool, as a precaution.
     pub exclusions: Vec<Exclusion>,
+    /// Whether it gives out addresses that a node, the API server or a router has.
+    pub allow_occupied: bool,
+    /// Those of its addresses that somebody else has, and who. Of what is excluded, avoided or
+    /// allowed there is none here, nor of what is reserved and may be had by name.
+    pub withheld: BTreeMap<IpAddr, Occupant>,
 }
 
 /// `spec.serviceAllocation` of a pool (A15 to A19).
@@ -125,6 +132,8 @@ pub struct Verdict {
     pub outcome: Result<(), Problem>,
     /// Whether what is in force of it has an effect; `None` where nothing is.
     pub effective: Option<Effective>,
+    /// What is worth knowing of an object that is in force as it stands; may be empty.
+    pub note: String,
 }
 
 /// An object that is not in force as it stands, and why.

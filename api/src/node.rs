@@ -1,7 +1,8 @@
 //! Our view of a Node: what decides whether it may announce (D11, D12, D13).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as core;
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,8 @@ pub struct Node {
     /// Whether its condition `NetworkUnavailable` is `True`; missing or
     /// `Unknown` counts as available (D11).
     pub network_unavailable: bool,
+    /// The addresses of its status; its names are none.
+    pub addresses: BTreeSet<IpAddr>,
 }
 
 impl Node {
@@ -69,10 +72,17 @@ impl From<&core::Node> for Node {
             .unwrap_or_default()
             .iter()
             .any(|condition| condition.type_ == "NetworkUnavailable" && condition.status == "True");
+        let addresses = object.status.as_ref().and_then(|status| status.addresses.as_deref());
+        let addresses = addresses.map(|addresses| {
+            let read =
+                |entry: &core::NodeAddress| entry.address.parse().ok().map(|ip: IpAddr| ip.to_canonical());
+            addresses.iter().filter_map(read).collect()
+        });
         Self {
             name: object.metadata.name.clone().unwrap_or_default().into(),
             labels: object.metadata.labels.clone().unwrap_or_default(),
             network_unavailable,
+            addresses: addresses.unwrap_or_default(),
         }
     }
 }

@@ -7,10 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde::Serialize;
 
 use super::{
-    Advertisement, Checked, Config, Kind, Pool, PoolSelection, Preference, Problem, Resources,
+    Advertisement, Checked, Config, Kind, Occupied, Pool, PoolSelection, Preference, Problem, Resources,
     ServiceAllocation, Verdict, reason,
 };
-use crate::address::AddressRange;
+use crate::address::{self, AddressRange, AddressRangeError};
 use crate::crd::{IPAddressPool, L2Advertisement, ServiceAllocationSpec};
 use crate::namespace::Namespace;
 use crate::selector::{self, Selector};
@@ -18,6 +18,7 @@ use claims::Claims;
 
 mod claims;
 mod effective;
+mod notes;
 mod reservations;
 
 /// Judges every object by itself and beside the others (B1 to B18).
@@ -55,6 +56,7 @@ pub fn check(resources: &Resources, last: &Config) -> Checked {
             generation: object.generation,
             outcome: Err(problem),
             effective: None,
+            note: String::new(),
         });
     }
     // The text too, for the pair of one name that only files can hold.
@@ -62,10 +64,21 @@ pub fn check(resources: &Resources, last: &Config) -> Checked {
         let text = verdict.outcome.as_ref().err().map(ToString::to_string);
         (verdict.kind, verdict.name.clone(), verdict.generation, text)
     });
-    let config = Config { pools: pools.in_force, advertisements: advertisements.in_force };
+    let mut config = Config { pools: pools.in_force, advertisements: advertisements.in_force };
+    let occupied = Occupied::of(resources);
+    for pool in config.pools.values_mut() {
+        pool.withhold(&occupied);
+    }
     for verdict in &mut verdicts {
         verdict.effective =
             effective::judge(verdict.kind, &verdict.name, &config, resources.nodes.as_deref());
+        if verdict.kind == Kind::IPAddressPool
+            && verdict.outcome.is_ok()
+            && let Some(withheld) = config.pools.get(&verdict.name).and_then(notes::withheld)
+        {
+            let separator = if verdict.note.is_empty() { "" } else { "; " };
+            verdict.note = format!("{}{separator}{withheld}", verdict.note);
+        }
     }
     Checked { config, verdicts }
 }
@@ -90,18 +103,16 @@ fn pools(resources: &Resources, last: &Config) -> (InForce<Pool>, Vec<Verdict>) 
         let name = object.metadata.name.clone().unwrap_or_default();
         let outcome = match pools.in_force.contains_key(&name) {
             true => Err(duplicate_name(Kind::IPAddressPool)),
-            false => read_pool(object, &resources.namespaces).and_then(|(pool, texts)| {
+            false => read_pool(object, resources).and_then(|(pool, texts)| {
                 claims.admit(&pool, &texts)?;
                 Ok(pool)
             }),
         };
-        verdicts.push(verdict(
-            Kind::IPAddressPool,
-            &object.metadata,
-            outcome.map(|pool| {
-                pools.in_force.insert(name, pool);
-            }),
-        ));
+        let note = if outcome.is_ok() { notes::widened(object) } else { String::new() };
+        let outcome = outcome.map(|pool| {
+            pools.in_force.insert(name, pool);
+        });
+        verdicts.push(Verdict { note, ..verdict(Kind::IPAddressPool, &object.metadata, outcome) });
     }
     for name in left_out(resources, Kind::IPAddressPool, &verdicts, &pools.in_force) {
         let Some(pool) = last.pools.get(&name) else { continue };
@@ -188,7 +199,14 @@ fn by_precedence<T: Serialize>(objects: &[T], metadata: fn(&T) -> &ObjectMeta) -
 
 fn verdict(kind: Kind, metadata: &ObjectMeta, outcome: Result<(), Problem>) -> Verdict {
     let name = metadata.name.clone().unwrap_or_default();
-    Verdict { kind, name, generation: metadata.generation.unwrap_or_default(), outcome, effective: None }
+    Verdict {
+        kind,
+        name,
+        generation: metadata.generation.unwrap_or_default(),
+        outcome,
+        effective: None,
+        note: String::new(),
+    }
 }
 
 fn duplicate_name(kind: Kind) -> Problem {
@@ -197,11 +215,9 @@ fn duplicate_name(kind: Kind) -> Problem {
 }
 
 /// The pool, and each of its ranges as it is written.
-fn read_pool<'a>(
-    object: &'a IPAddressPool,
-    namespaces: &[Namespace],
-) -> Result<(Pool, Vec<&'a str>), Problem> {
+fn read_pool(object: &IPAddressPool, resources: &Resources) -> Result<(Pool, Vec<String>), Problem> {
     let (ranges, texts): (Vec<_>, Vec<_>) = read_addresses(&object.spec.addresses)?.into_iter().unzip();
+    let namespaces = &resources.namespaces;
     let allocation = object.spec.service_allocation.as_ref();
     let pool = Pool {
         name: object.metadata.name.clone().unwrap_or_default(),
@@ -212,28 +228,71 @@ fn read_pool<'a>(
         allocation: allocation.map(|allocation| read_allocation(allocation, namespaces)).transpose()?,
         reservations: reservations::read(&object.spec.reservations)?,
         exclusions: reservations::read_exclusions(&object.spec.excluded_addresses)?,
+        allow_occupied: object.spec.allow_occupied_addresses,
+        withheld: BTreeMap::new(),
     };
     reservations::fit(&pool)?;
     Ok((pool, texts))
 }
 
-fn read_addresses(texts: &[String]) -> Result<Vec<(AddressRange, &str)>, Problem> {
+fn read_addresses(texts: &[String]) -> Result<Vec<(AddressRange, String)>, Problem> {
     if texts.is_empty() {
         let message = "spec.addresses is empty; list at least one CIDR prefix or range";
         return Err(Problem::new(reason::NO_ADDRESSES, message));
     }
     let mut ranges = Vec::with_capacity(texts.len());
     let mut errors = Vec::new();
-    for text in texts {
-        match text.parse() {
-            Ok(range) => ranges.push((range, text.as_str())),
-            Err(error) => errors.push(format!("{error}")),
+    for (index, text) in texts.iter().enumerate() {
+        match read_entry(text) {
+            Ok(range) => ranges.push((range, as_understood(text))),
+            Err(error) => errors.push(format!("[{index}]: {error}")),
         }
     }
     if errors.is_empty() {
         return Ok(ranges);
     }
-    Err(Problem::new(reason::INVALID_ADDRESSES, format!("spec.addresses: {}", errors.join("; "))))
+    Err(Problem::new(
+        reason::INVALID_ADDRESSES,
+        errors.iter().map(|error| format!("spec.addresses{error}")).collect::<Vec<_>>().join("; "),
+    ))
+}
+
+/// The text of a range as it is written, with what it becomes if that is more.
+fn as_understood(text: &str) -> String {
+    match address::widened(text) {
+        None => text.to_owned(),
+        Some(whole) => format!("{text}, which is the whole of {whole},"),
+    }
+}
+
+/// One item of `spec.addresses`.
+fn read_entry(text: &str) -> Result<AddressRange, String> {
+    let parts: Vec<&str> = text.split(',').collect();
+    if let Some(empty) = parts.iter().position(|part| part.trim().is_empty()) {
+        return Err(match parts.len() {
+            1 => "an empty entry; remove it".to_owned(),
+            _ => format!("{text:?} has an empty entry, the {}; remove the comma", ordinal(empty + 1)),
+        });
+    }
+    if parts.len() > 1 {
+        return Err(format!("{text:?} has a comma; write each prefix or range as an item of its own"));
+    }
+    let range: AddressRange = text.parse().map_err(|error: AddressRangeError| error.to_string())?;
+    match range.not_for_services() {
+        None => Ok(range),
+        Some((part, kind)) => Err(format!("{text:?}: {} is {kind}, which no Service can have", part.shown())),
+    }
+}
+
+/// `1st`, `2nd` and so on.
+fn ordinal(number: usize) -> String {
+    let suffix = match (number % 10, number % 100 / 10) {
+        (1, tens) if tens != 1 => "st",
+        (2, tens) if tens != 1 => "nd",
+        (3, tens) if tens != 1 => "rd",
+        _ => "th",
+    };
+    format!("{number}{suffix}")
 }
 
 fn read_allocation(

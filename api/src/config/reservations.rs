@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::Pool;
+use super::{Occupant, Pool};
 use crate::address::{AddressRange, is_buggy};
 use crate::selector::Selector;
 use crate::service::Service;
@@ -59,6 +59,16 @@ pub enum Unavailable {
         pool: String,
         /// The exclusion's reason.
         reason: String,
+    },
+    /// Somebody else has it.
+    #[error("{address} of pool {pool:?} is withheld: it is {by}")]
+    Withheld {
+        /// The address.
+        address: IpAddr,
+        /// The pool.
+        pool: String,
+        /// Who has it.
+        by: Occupant,
     },
     /// A14: the pool avoids it.
     #[error("{address} ends in .0 or .255, which pool {pool:?} avoids")]
@@ -132,6 +142,13 @@ impl Pool {
         Some(Unavailable::Reserved { address, pool, holder, reason })
     }
 
+    /// Why nobody is given this address even by its name: somebody else has it.
+    #[must_use]
+    pub fn refused(&self, address: IpAddr) -> Option<Unavailable> {
+        let by = self.occupant_of(address).filter(|by| !by.yields_to_a_request())?.clone();
+        Some(Unavailable::Withheld { address, pool: self.name.clone(), by })
+    }
+
     /// Takes from reservations what the pool does not have any more.
     pub(super) fn clip_reservations(&mut self) {
         for entry in &mut self.reservations {
@@ -140,14 +157,22 @@ impl Pool {
         }
     }
 
-    /// The pool's ranges in written order, without what is excluded.
+    /// The pool's ranges in written order, without what is excluded or withheld.
     #[must_use]
     pub fn assignable(&self) -> Vec<AddressRange> {
         let exclusions = self.exclusions.iter().flat_map(|entry| &entry.ranges);
-        without(&self.ranges, exclusions)
+        self.without_withheld(&without(&self.ranges, exclusions))
     }
 
-    /// The pool's ranges in written order, without what is excluded or reserved.
+    /// What is left of `ranges` without the addresses that somebody else has.
+    #[must_use]
+    pub fn without_withheld(&self, ranges: &[AddressRange]) -> Vec<AddressRange> {
+        let single = |address: &IpAddr| AddressRange::new(*address, *address);
+        let withheld: Vec<_> = self.withheld.keys().filter_map(single).collect();
+        without(ranges, withheld.iter())
+    }
+
+    /// The pool's ranges in written order, without what is excluded, withheld or reserved.
     #[must_use]
     pub fn unreserved(&self) -> Vec<AddressRange> {
         without(&self.assignable(), self.reservations.iter().flat_map(|entry| &entry.ranges))

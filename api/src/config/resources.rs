@@ -1,9 +1,12 @@
 //! The custom resources as they were read, before anything is judged.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Kind;
+use super::{Kind, NodeNetwork};
 use crate::crd::{IPAddressPool, L2Advertisement};
 use crate::namespace::Namespace;
 use crate::node::Node;
@@ -20,6 +23,10 @@ pub struct Resources {
     /// All Nodes, if this process looks at them to tell whether an advertisement
     /// finds one; nothing is in force or not by that. Only labels matter.
     pub nodes: Option<Vec<Node>>,
+    /// Where the API server is reached, as far as this process looks.
+    pub api_server: BTreeSet<IpAddr>,
+    /// What the nodes' speakers see of their networks, as far as this process looks.
+    pub node_networks: Vec<NodeNetwork>,
     /// Objects of these kinds that cannot be read as such; each has a verdict.
     pub undecodable: Vec<Undecodable>,
 }

@@ -112,7 +112,19 @@ fn b2_b3_b4_b5_b6_b17_what_is_wrong_with_one_pool() {
             "overlaps with already defined CIDR",
         ),
         (vec!["10.0.0.0/24", "::ffff:10.0.0.0/120"], reason::OVERLAPPING_ADDRESSES, "overlaps with already"),
-        (vec!["10.0.1.5/24", "10.0.0.0-10.0.1.0"], reason::OVERLAPPING_ADDRESSES, "overlaps with already"),
+        (
+            vec!["10.0.1.5/24", "10.0.0.0-10.0.1.0"],
+            reason::OVERLAPPING_ADDRESSES,
+            "10.0.0.0-10.0.1.0 overlaps with already defined CIDR 10.0.1.5/24, which is the whole of \
+             10.0.1.0/24, in the same pool",
+        ),
+        (vec!["10.0.0.0/24", ""], reason::INVALID_ADDRESSES, "spec.addresses[1]: an empty entry; remove it"),
+        (
+            vec!["10.0.0.0/24,10.0.1.0/24,"],
+            reason::INVALID_ADDRESSES,
+            "spec.addresses[0]: \"10.0.0.0/24,10.0.1.0/24,\" has an empty entry, the 3rd; remove the comma",
+        ),
+        (vec!["10.0.0.0/24, 10.0.1.0/24"], reason::INVALID_ADDRESSES, "has a comma; write each prefix"),
     ] {
         let checked = check_pools(&[with_addresses("pool", 1, &addresses)], &Config::default());
         let problem = problem(&checked, "pool");
@@ -124,12 +136,61 @@ fn b2_b3_b4_b5_b6_b17_what_is_wrong_with_one_pool() {
 }
 
 #[test]
+fn what_no_neighbour_can_use_is_refused() {
+    for (range, what) in [
+        ("0.0.0.0/32", "0.0.0.0 is unspecified"),
+        ("0.0.0.0/0", "0.0.0.0-0.255.255.255 is unspecified"),
+        ("127.0.0.0/8", "127.0.0.0-127.255.255.255 is loopback"),
+        ("126.0.0.0-127.0.0.1", "127.0.0.0-127.0.0.1 is loopback"),
+        ("169.254.169.254/32", "169.254.169.254 is link-local"),
+        ("224.0.0.0/4", "224.0.0.0-239.255.255.255 is multicast"),
+        ("239.255.255.255-240.0.0.0", "239.255.255.255 is multicast"),
+        ("255.255.255.255/32", "255.255.255.255 is broadcast"),
+        ("::ffff:127.0.0.1/128", "127.0.0.1 is loopback"),
+        ("::/128", ":: is unspecified"),
+        ("::/0", ":: is unspecified"),
+        ("::1/128", "::1 is loopback"),
+        ("fe80::/64", "is link-local"),
+        ("febf::-fec0::", "is link-local"),
+        ("ff02::1-ff02::2", "ff02::1-ff02::2 is multicast"),
+    ] {
+        let checked = check_pools(&[with_addresses("pool", 1, &["10.0.0.0/24", range])], &Config::default());
+        let problem = problem(&checked, "pool");
+        assert_eq!(problem.reason, reason::INVALID_ADDRESSES, "{range}");
+        let expected = format!("{what}, which no Service can have");
+        assert!(problem.message.contains(&expected), "{range}: {}", problem.message);
+        assert!(problem.message.starts_with("spec.addresses[1]: "), "{range}: {}", problem.message);
+    }
+}
+
+#[test]
+fn b3_a_prefix_with_host_bits_is_named_with_what_it_becomes() {
+    let addresses = ["172.16.16.240/24", "10.0.0.0/24", "fd00::7/64", "10.0.1.9/32"];
+    let checked = check_pools(&[with_addresses("pool", 1, &addresses)], &Config::default());
+    assert_eq!(reasons(&checked), ["pool: Accepted"]);
+    assert_eq!(
+        checked.verdicts[0].note,
+        "spec.addresses: 172.16.16.240/24 is the whole of 172.16.16.0/24; \
+         spec.addresses: fd00::7/64 is the whole of fd00::/64"
+    );
+    let other = with_addresses("other", 2, &["172.16.16.1/28"]);
+    let checked = check_pools(&[with_addresses("pool", 1, &addresses), other], &Config::default());
+    assert_eq!(
+        problem(&checked, "other").message,
+        "spec.addresses: 172.16.16.1/28, which is the whole of 172.16.16.0/28, overlaps with already defined \
+         CIDR 172.16.16.240/24, which is the whole of 172.16.16.0/24, of IPAddressPool pool, which takes \
+         precedence; change one of the two"
+    );
+}
+
+#[test]
 fn b15_what_is_no_error() {
     for addresses in [
         ["10.0.0.0/24", "10.0.1.0/24"],
         ["10.0.0.0-10.0.0.4", "10.0.0.5-10.0.0.9"],
-        ["0.0.0.0/0", "::/0"],
-        ["127.0.0.0/8", "224.0.0.0/4"],
+        // Of 240.0.0.0/4 all but the last is unicast to Linux; multicast begins behind fec0::/10.
+        ["240.0.0.0-255.255.255.254", "fec0::/10"],
+        ["1.0.0.0-126.255.255.255", "::2-fe7f:ffff::"],
     ] {
         let checked = check_pools(&[with_addresses("pool", 1, &addresses)], &Config::default());
         assert_eq!(reasons(&checked), ["pool: Accepted"], "{addresses:?}");
@@ -366,7 +427,7 @@ fn h82_capacity() {
         (vec!["10.0.0.0/24", "10.0.1.0/25", "fd00::/64"], true, 381, i64::MAX),
         (vec!["10.0.0.0/31", "fd00::/127"], true, 1, 2),
         (vec!["fd00::/64", "fd01::/64"], false, 0, i64::MAX),
-        (vec!["::/0"], true, 0, i64::MAX),
+        (vec!["2000::/3"], true, 0, i64::MAX),
     ] {
         let spec = json!({ "addresses": addresses, "avoidBuggyIPs": avoid });
         let checked = check_pools(&[pool("pool", 1, spec)], &Config::default());
@@ -399,6 +460,7 @@ fn d22_preferences_count_for_own_nodes_only() {
         name: "n".into(),
         labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         network_unavailable: false,
+        addresses: Default::default(),
     };
     let spec = json!({
         "nodeSelectors": [{ "matchLabels": { "rack": "1" } }],

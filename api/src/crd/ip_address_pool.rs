@@ -52,6 +52,14 @@ pub struct IPAddressPoolSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "reservations::exclusions")]
     pub excluded_addresses: Vec<ExclusionSpec>,
+    /// Whether addresses are handed out that a node, the API server or a router has.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub allow_occupied_addresses: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn yes() -> bool {

@@ -98,6 +98,16 @@ impl Allocator {
         i64::try_from(self.users.range(range.first()..=range.last()).count()).expect("they fit into memory")
     }
 
+    /// How many of these addresses of `family` are in use.
+    pub(crate) fn used_among<'a>(
+        &self,
+        addresses: impl Iterator<Item = &'a IpAddr>,
+        family: IpFamily,
+    ) -> i64 {
+        let used = |address: &&IpAddr| IpFamily::of(**address) == family && self.users.contains_key(*address);
+        i64::try_from(addresses.filter(used).count()).expect("they fit into memory")
+    }
+
     /// The addresses of `range` that are in use, lowest first, each with a name.
     pub(crate) fn users_in(&self, range: &AddressRange) -> impl Iterator<Item = String> {
         let used = self.users.range(range.first()..=range.last());

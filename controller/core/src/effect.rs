@@ -92,6 +92,8 @@ pub enum EventReason {
     DeprecatedAnnotation,
     /// Not MetalLB's: an annotation with its prefix that nobody reads.
     UnknownAnnotation,
+    /// Not MetalLB's: somebody else has the address that the Service keeps.
+    AddressOccupied,
     /// Not MetalLB's: somebody else has written over the status.
     StatusOverwritten,
 }
@@ -111,6 +113,7 @@ impl EventReason {
             Self::NoClusterIpsFamily => "noclusterIPsIPFamily",
             Self::DeprecatedAnnotation => "deprecatedAnnotation",
             Self::UnknownAnnotation => "unknownAnnotation",
+            Self::AddressOccupied => "addressOccupied",
             Self::StatusOverwritten => "statusOverwritten",
         }
     }

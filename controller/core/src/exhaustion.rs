@@ -33,6 +33,9 @@ pub(crate) enum PoolFailure {
     /// C41
     #[error("it has no {0} addresses to give")]
     NoSuchFamily(IpFamily),
+    /// Somebody else has all of them.
+    #[error("all its {0} addresses are withheld, its Ready condition says why")]
+    AllWithheld(IpFamily),
     /// A reservation is for the Service, and does not go further than this.
     #[error("all {family} addresses reserved for it are in use: {holders}")]
     ReservedInUse {
@@ -124,6 +127,11 @@ impl PoolFailure {
         let short = wanted.iter().find_map(|family| {
             let (capacity, unreserved) = (total.of_family(*family), total.unreserved_of_family(*family));
             match () {
+                () if capacity == 0
+                    && pool.withheld.keys().any(|address| IpFamily::of(*address) == *family) =>
+                {
+                    Some(Self::AllWithheld(*family))
+                }
                 () if capacity == 0 => Some(Self::NoSuchFamily(*family)),
                 () if available.reserved.iter().any(|range| range.family() == *family)
                     && (unreserved == 0 || !is_open) =>
@@ -131,12 +139,16 @@ impl PoolFailure {
                     reserved_in_use(available, *family, allocator)
                 }
                 () if unreserved == 0 => Some(Self::AllReserved { family: *family, capacity }),
-                () if in_use.of(*family) >= unreserved => Some(Self::AllInUse {
-                    family: *family,
-                    capacity,
-                    with_reserved: unreserved < capacity,
-                    services: in_use.services,
-                }),
+                () if in_use.of(*family) - pools.withheld_in_use(&pool.name, *family, allocator)
+                    >= unreserved =>
+                {
+                    Some(Self::AllInUse {
+                        family: *family,
+                        capacity,
+                        with_reserved: unreserved < capacity,
+                        services: in_use.services,
+                    })
+                }
                 () => None,
             }
         });
@@ -167,7 +179,7 @@ pub(crate) fn exhaustion(pool: &str, pools: &Pools, allocator: &Allocator) -> Op
     let reserved = pools.config.pools.get(pool).map(|pool| &pool.reservations)?;
     let texts = [IpFamily::V4, IpFamily::V6].into_iter().filter_map(|family| {
         let (capacity, unreserved) = (total.of_family(family), total.unreserved_of_family(family));
-        let used = allocator.in_use(pool).of(family);
+        let used = allocator.in_use(pool).of(family) - pools.withheld_in_use(pool, family, allocator);
         // Most pools are far from it, and it is not necessary to count.
         if capacity == 0 || used < unreserved {
             return None;

@@ -205,7 +205,7 @@ fn explicit(
             owner: owner.name.clone(),
         });
     }
-    if let Some(unavailable) = unavailable {
+    if let Some(unavailable) = unavailable.or_else(|| pools.refused(addresses)) {
         return Err(AllocationError::Unavailable(unavailable));
     }
     let conflict = |address: &IpAddr| allocator.grant_conflict(*address, &service.key, sharing);

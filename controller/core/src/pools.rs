@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use ferrolb_api::config::{Pool, Unavailable};
 use ferrolb_api::{AddressRange, Config, IpFamily, Service};
 
+use crate::allocator::Allocator;
+
 /// The pools as they stand.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pools {
@@ -24,7 +26,7 @@ pub(crate) struct PoolCapacity {
     pub(crate) assignable: Vec<AddressRange>,
     /// The same without what is reserved.
     pub(crate) unreserved: Vec<AddressRange>,
-    /// How many addresses there are of each family (C81, C82).
+    /// How many addresses there are of each family (C81, C82), without those that are withheld.
     capacity: [i64; 2],
     unreserved_capacity: [i64; 2],
 }
@@ -53,10 +55,17 @@ impl Pools {
         self.capacities.get(pool).expect("every pool in force has a capacity")
     }
 
+    /// How many of the withheld addresses of a pool are in use: by Services that had them before.
+    pub(crate) fn withheld_in_use(&self, pool: &str, family: IpFamily, allocator: &Allocator) -> i64 {
+        let withheld = self.config.pools.get(pool).into_iter().flat_map(|pool| pool.withheld.keys());
+        allocator.used_among(withheld, family)
+    }
+
     /// What `pool` has for `service`, whom it admits.
     pub(crate) fn available<'a>(&'a self, pool: &'a Pool, service: &Service) -> AvailableRanges<'a> {
         let reservations = pool.reservations.iter().filter(|entry| entry.matches(service));
-        let reserved = reservations.flat_map(|entry| entry.ranges.iter().copied()).collect();
+        let reserved: Vec<_> = reservations.flat_map(|entry| entry.ranges.iter().copied()).collect();
+        let reserved = pool.without_withheld(&reserved);
         AvailableRanges { pool, reserved, open: &self.capacity(&pool.name).unreserved }
     }
 
@@ -66,6 +75,29 @@ impl Pools {
         let pool = |address| self.config.pool_of(&[address]).map(|pool| (address, pool.name.clone()));
         let pair = [pool(first)?, pool(second)?];
         (pair[0].1 != pair[1].1).then_some(TwoPools(pair))
+    }
+
+    /// Who else has one of `addresses`, so that no Service is given it.
+    pub(crate) fn refused(&self, addresses: &[IpAddr]) -> Option<Unavailable> {
+        let refused = |address: &IpAddr| self.config.pools.values().find_map(|pool| pool.refused(*address));
+        addresses.iter().find_map(refused)
+    }
+
+    /// What there is to say of a Service that keeps `addresses` of which somebody else has one,
+    /// and did not ask for one that may be had by its name.
+    pub(crate) fn kept_withheld(&self, addresses: &[IpAddr], is_requested: bool) -> Option<String> {
+        let occupant = |address: &IpAddr| {
+            let by = self.config.pools.values().find_map(|pool| pool.occupant_of(*address))?;
+            (!is_requested || !by.yields_to_a_request()).then(|| format!("{address} is {by}"))
+        };
+        let found: Vec<_> = addresses.iter().filter_map(occupant).collect();
+        (!found.is_empty()).then(|| {
+            format!(
+                "{}; the Service keeps it, for it has it already, but nobody would be given it. Give the \
+                 Service another address, or set allowOccupiedAddresses of the pool",
+                found.join(", ")
+            )
+        })
     }
 
     /// Why the pool that has one of `addresses` does not let `service` have it.
@@ -105,7 +137,7 @@ impl PoolCapacity {
         }
     }
 
-    /// How many addresses of `family` the pool can give.
+    /// How many addresses of `family` the pool can give. Withheld ones that are kept are none of them.
     pub(crate) fn of_family(&self, family: IpFamily) -> i64 {
         of_family(self.capacity, family)
     }

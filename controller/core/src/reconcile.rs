@@ -211,6 +211,10 @@ impl<'a> Reconciliation<'a> {
 
     fn retained(&mut self, kept: Assignment, families: IpFamilies) {
         self.record(kept.clone());
+        let is_requested = matches!(self.context.requested, Ok(Some(_)));
+        if let Some(message) = self.context.pools.kept_withheld(&kept.addresses, is_requested) {
+            self.event(EventReason::AddressOccupied, message);
+        }
         match &self.context.requested {
             Err(error) => self.request_invalid(&error.clone()),
             // A request for one address is not completed by another: it would

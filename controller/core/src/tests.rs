@@ -12,5 +12,6 @@ mod requests;
 mod reservations;
 mod sharing;
 mod texts;
+mod withheld;
 mod world;
 mod writing;

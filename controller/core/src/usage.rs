@@ -40,10 +40,12 @@ impl Usage {
         let mut effects = Vec::new();
         for pool in pools.config.pools.keys() {
             let (total, in_use) = (pools.capacity(pool), allocator.in_use(pool));
+            // What is withheld counts only while a Service keeps it, so that the sum is right.
+            let kept = |family| pools.withheld_in_use(pool, family, allocator);
             let usage = PoolUsage {
                 pool: pool.clone(),
-                total_ipv4: total.of_family(IpFamily::V4),
-                total_ipv6: total.of_family(IpFamily::V6),
+                total_ipv4: total.of_family(IpFamily::V4).saturating_add(kept(IpFamily::V4)),
+                total_ipv6: total.of_family(IpFamily::V6).saturating_add(kept(IpFamily::V6)),
                 assigned_ipv4: in_use.ipv4,
                 assigned_ipv6: in_use.ipv6,
                 exhausted: exhaustion::exhaustion(pool, pools, allocator),

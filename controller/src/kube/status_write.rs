@@ -157,6 +157,7 @@ mod tests {
             generation: 4,
             outcome,
             effective: None,
+            note: String::new(),
         }
     }
 

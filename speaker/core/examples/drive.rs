@@ -70,7 +70,12 @@ fn inputs() -> Result<[Input<'static>; 5], serde_json::Error> {
         service: Some(ServiceKey::new("default", "web")),
         endpoints: vec![Endpoint { node: Some("wk01".into()), can_serve: true }],
     };
-    let node = Node { name: "wk01".into(), labels: Default::default(), network_unavailable: false };
+    let node = Node {
+        name: "wk01".into(),
+        labels: Default::default(),
+        network_unavailable: false,
+        addresses: Default::default(),
+    };
     Ok([
         Input::Interfaces(vec![interface]),
         Input::Nodes(vec![node]),

@@ -41,6 +41,8 @@ pub(crate) fn pool(name: &str, ranges: &[&str]) -> Pool {
         allocation: None,
         reservations: Vec::new(),
         exclusions: Vec::new(),
+        allow_occupied: false,
+        withheld: std::collections::BTreeMap::new(),
     }
 }
 

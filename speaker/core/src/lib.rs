@@ -51,7 +51,7 @@
 //!     service: Some(ServiceKey::new("default", "web")),
 //!     endpoints: vec![Endpoint { node: Some("wk01".into()), can_serve: true }],
 //! };
-//! let node = Node { name: "wk01".into(), labels: Default::default(), network_unavailable: false };
+//! let node = Node { name: "wk01".into(), labels: Default::default(), network_unavailable: false, addresses: Default::default() };
 //!
 //! let now = Time::ZERO;
 //! speaker.handle(now, Input::Interfaces(vec![interface]));

@@ -23,7 +23,7 @@ struct Claim {
 
 impl Claims {
     /// Takes all ranges of `pool` or none; `texts` are the same as written.
-    pub(super) fn admit(&mut self, pool: &Pool, texts: &[&str]) -> Result<(), Problem> {
+    pub(super) fn admit(&mut self, pool: &Pool, texts: &[String]) -> Result<(), Problem> {
         let mut own = Self::default();
         for (range, text) in pool.ranges.iter().zip(texts) {
             if let Some(other) = own.overlapping(range) {
@@ -42,7 +42,7 @@ impl Claims {
                 );
                 return Err(Problem::new(reason::OVERLAPS_WITH_POOL, message));
             }
-            own.insert(*range, (*text).to_owned(), pool.name.clone());
+            own.insert(*range, text.clone(), pool.name.clone());
         }
         self.ranges.append(&mut own.ranges);
         Ok(())

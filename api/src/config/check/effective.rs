@@ -103,7 +103,7 @@ mod tests {
 
     fn node(name: &str, zone: &str) -> Node {
         let labels = [("zone".to_owned(), zone.to_owned())].into();
-        Node { name: NodeName::from(name), labels, network_unavailable: false }
+        Node { name: NodeName::from(name), labels, network_unavailable: false, addresses: Default::default() }
     }
 
     fn resources(nodes: Option<Vec<Node>>) -> Resources {

@@ -28,12 +28,12 @@ pub(super) fn fit(pool: &Pool) -> Result<(), Problem> {
             let message = format!(
                 "{field}: {} lies outside of spec.addresses, so nobody would ever get it; \
                  correct it or add it to spec.addresses",
-                shown(part),
+                part.shown(),
             );
             return Err(Problem::new(reason::RESERVATION_OUTSIDE_POOL, message));
         }
         if pool.avoid_buggy_ips && range.size() == range.buggy() {
-            let message = format!("{field}: {} ends in .0 or .255, which avoidBuggyIPs skips", shown(range));
+            let message = format!("{field}: {} ends in .0 or .255, which avoidBuggyIPs skips", range.shown());
             return Err(Problem::new(reason::RESERVATION_OUTSIDE_POOL, message));
         }
     }
@@ -43,7 +43,7 @@ pub(super) fn fit(pool: &Pool) -> Result<(), Problem> {
     for pair in all.windows(2) {
         let [(field, range), (other_field, other)] = pair else { continue };
         if range.overlaps(other) {
-            let (range, other) = (shown(range), shown(other));
+            let (range, other) = (range.shown(), other.shown());
             let message =
                 format!("{field}: {range} overlaps with {other_field}: {other}; set each address aside once");
             return Err(Problem::new(reason::OVERLAPPING_ADDRESSES, message));
@@ -107,8 +107,4 @@ fn read_range(text: &str) -> Result<AddressRange, AddressRangeError> {
         }
         error => Err(error),
     })
-}
-
-fn shown(range: &AddressRange) -> String {
-    if range.first() == range.last() { range.first().to_string() } else { range.to_string() }
 }

@@ -242,6 +242,7 @@ impl World {
                 service.key
             );
             assert_eq!(owner.unavailable(address, service), None, "S2: set aside");
+            assert_eq!(owner.refused(address), None, "S2: somebody else's");
         }
     }
 

@@ -125,7 +125,7 @@ impl Fold {
         let namespaces = self.namespaces.objects().cloned().collect();
         let nodes =
             (self.knows_nodes() && self.needs_nodes()).then(|| self.nodes.objects().cloned().collect());
-        Resources { pools, l2_advertisements, namespaces, nodes, undecodable }
+        Resources { pools, l2_advertisements, namespaces, nodes, undecodable, ..Resources::default() }
     }
 
     /// Every status, once pools and advertisements are listed.

@@ -104,7 +104,12 @@ fn slice(service: &str, endpoints: &[(usize, bool)]) -> EndpointSlice {
 }
 
 fn node(number: usize) -> Node {
-    Node { name: name(number), labels: BTreeMap::new(), network_unavailable: false }
+    Node {
+        name: name(number),
+        labels: BTreeMap::new(),
+        network_unavailable: false,
+        addresses: Default::default(),
+    }
 }
 
 fn peers(count: usize) -> Vec<Peer> {

@@ -37,7 +37,12 @@ fn selector(text: &str) -> Selector {
 }
 
 fn world() -> World {
-    let node = |name: &str| Node { name: name.into(), labels: BTreeMap::new(), network_unavailable: false };
+    let node = |name: &str| Node {
+        name: name.into(),
+        labels: BTreeMap::new(),
+        network_unavailable: false,
+        addresses: Default::default(),
+    };
     World {
         service: service("web", vec![Ingress::Ip([172, 16, 16, 101].into())]),
         endpoints: Endpoints { any: true, nodes: names(&["wk01"]) },

@@ -41,7 +41,12 @@ fn config(advertisements: Vec<Advertisement>) -> Config {
 }
 
 fn node(name: &str) -> Node {
-    Node { name: name.into(), labels: labels(&[("name", name)]), network_unavailable: false }
+    Node {
+        name: name.into(),
+        labels: labels(&[("name", name)]),
+        network_unavailable: false,
+        addresses: Default::default(),
+    }
 }
 
 fn nodes(list: Vec<Node>) -> BTreeMap<NodeName, Node> {
