@@ -100,7 +100,12 @@ pub fn node_name(number: usize) -> NodeName {
 /// The first `count` nodes.
 #[must_use]
 pub fn nodes(count: usize) -> Vec<Node> {
-    let node = |number| Node { name: node_name(number), labels: BTreeMap::new(), network_unavailable: false, addresses: Default::default() };
+    let node = |number| Node {
+        name: node_name(number),
+        labels: BTreeMap::new(),
+        network_unavailable: false,
+        addresses: Default::default(),
+    };
     (0..count).map(node).collect()
 }
 

@@ -65,7 +65,8 @@ pub fn cluster(nodes: &[(&str, IpAddr)], addresses: &[IpAddr]) -> Vec<Input<'sta
     let node = |name: &str| Node {
         name: NodeName::from(name),
         labels: Default::default(),
-        network_unavailable: false, addresses: Default::default(),
+        network_unavailable: false,
+        addresses: Default::default(),
     };
     let slice = EndpointSlice {
         namespace: "default".to_owned(),
