@@ -142,7 +142,7 @@ impl Pool {
             self.contains(address)
                 && self.exclusion_of(address).is_none()
                 && !(self.avoid_buggy_ips && is_buggy(address))
-                && !(self.allow_occupied && !occupant.yields_to_a_request())
+                && (!self.allow_occupied || occupant.yields_to_a_request())
                 && !(occupant.yields_to_a_request() && self.reservation_of(address).is_some())
         };
         let withheld = occupied.occupants.iter().filter(|(address, by)| is_withheld(**address, by));
