@@ -42,7 +42,7 @@ pub(crate) fn pool(name: &str, ranges: &[&str]) -> Pool {
         reservations: Vec::new(),
         exclusions: Vec::new(),
         allow_occupied: false,
-        withheld: std::collections::BTreeMap::new(),
+        withheld: BTreeMap::new(),
     }
 }
 
