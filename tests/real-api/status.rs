@@ -6,7 +6,7 @@ use std::time::Duration;
 use ferrolb_api::crd::{IPAddressPool, L2Advertisement};
 use k8s_openapi::api::core::v1 as core;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube_apiserver::NAMESPACE;
+use kube_apiserver::{AuditedRequest, NAMESPACE};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -99,7 +99,9 @@ async fn a_foreign_writer_is_named_and_not_fought() {
     eventually("it is told", async || !events(&stage, "web-0", "statusOverwritten").await.is_empty()).await;
     sleep(Duration::from_secs(10)).await;
     let writes = stage.writes("controller").split_off(begun);
-    let of_status = writes.iter().filter(|request| request.subresource == "status").count();
+    let is_fought_over =
+        |request: &&AuditedRequest| request.subresource == "status" && request.name == "web-0";
+    let of_status = writes.iter().filter(is_fought_over).count();
     assert!((2..=6).contains(&of_status), "now, then after 1, 2 and 4 s: {writes:#?}");
     let told = events(&stage, "web-0", "statusOverwritten").await;
     let [(message, 1)] = &told[..] else { panic!("said once: {told:?}") };

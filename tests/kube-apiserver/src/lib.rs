@@ -1,7 +1,7 @@
 //! A real API server for tests: kube-apiserver and etcd as processes of the test, with RBAC, on loopback, in seconds.
 //!
 //! ```no_run
-//! use kube_apiserver::{ApiServer, Identity};
+//! use kube_apiserver::ApiServer;
 //!
 //! #[tokio::test]
 //! async fn the_overlay_applies() {
