@@ -2,6 +2,7 @@
 //! the rights and the tokens of their service accounts. Without `KUBEBUILDER_ASSETS` nothing is tested, and one line
 //! says so.
 
+mod admission;
 #[path = "../shells/controller_process.rs"]
 mod controller_process;
 mod manifests;

@@ -9,6 +9,7 @@ mod gitops;
 mod ids;
 mod manifests;
 mod monitoring;
+mod namespaces;
 mod packaging;
 mod tidy;
 mod tree;

@@ -70,7 +70,6 @@ struct Kustomization {
     _api_version: String,
     #[serde(rename = "kind")]
     _kind: String,
-    namespace: Option<String>,
     #[serde(default)]
     resources: Vec<String>,
     #[serde(default)]
@@ -143,9 +142,6 @@ fn accumulate(dir: &Path, mut rendered: Vec<Value>) -> Vec<Value> {
         apply(change, dir, &mut rendered);
     }
     for object in &mut rendered {
-        if let Some(namespace) = &kustomization.namespace {
-            assert_in_namespace(object, namespace);
-        }
         set_images(object, &kustomization.images);
         for (key, value) in &kustomization.common_annotations {
             object["metadata"]["annotations"][key] = json!(value);
@@ -202,14 +198,6 @@ fn merge(object: &mut Value, patch: &Value) {
     for (key, value) in fields {
         merge(&mut object[key.as_str()], value);
     }
-}
-
-/// Files stand in the namespace they will be in, so that they can be applied by themselves.
-fn assert_in_namespace(object: &Value, namespace: &str) {
-    let cluster_scoped = ["Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"];
-    let is_cluster_scoped = object["kind"].as_str().is_some_and(|kind| cluster_scoped.contains(&kind));
-    let expected = if is_cluster_scoped { Value::Null } else { json!(namespace) };
-    assert_eq!(object["metadata"]["namespace"], expected, "{}", name_of(object));
 }
 
 fn set_images(object: &mut Value, images: &[Image]) {
