@@ -18,7 +18,7 @@ use tests::manifests::{by_name, manifests, render, render_with};
 use tokio::sync::watch;
 
 /// Labels that Prometheus itself gives to what it scrapes from a Pod.
-const TARGET_LABELS: &[&str] = &["container", "endpoint", "instance", "job", "namespace", "pod"];
+const TARGET_LABELS: &[&str] = &["container", "endpoint", "instance", "job", "namespace", "node", "pod"];
 
 /// Words of PromQL that look like labels or metrics.
 const KEYWORDS: &[&str] =
@@ -252,7 +252,7 @@ fn assert_monitored(component: &str, workload: &Value, service: &Value, all: &BT
     for (key, value) in selected {
         assert_eq!(&service["metadata"]["labels"][key], value, "{component}: {key}");
     }
-    assert_eq!(monitor["spec"]["namespaceSelector"]["matchNames"], json!(["metallb-system"]));
+    assert!(monitor["spec"]["namespaceSelector"].is_null(), "without one it looks in its own namespace");
     let pods = &workload["spec"]["template"];
     for (key, value) in service["spec"]["selector"].as_object().expect("it selects by labels") {
         assert_eq!(&pods["metadata"]["labels"][key], value, "{component}: {key}");
@@ -265,6 +265,15 @@ fn assert_monitored(component: &str, workload: &Value, service: &Value, all: &BT
     let mut ports = containers.flat_map(|container| array(&container["ports"], "ports"));
     let listening = ports.find(|listening| listening["name"] == port["targetPort"]);
     assert!(listening.is_some_and(|listening| listening["containerPort"] == port["port"]), "{component}");
+}
+
+/// `.ci/run alerts` runs them; a new alert has to be among them.
+#[test]
+fn each_alert_has_a_unit_test() {
+    let tests = std::fs::read_to_string(manifests().join("../tests/rules/alerts.yaml")).expect("it is there");
+    for (name, _) in alerts() {
+        assert!(tests.contains(&format!("alertname=\"{name}\"")), "{name} fires in no test");
+    }
 }
 
 /// Grafana draws what lies on its 24 columns and has an id of its own.
