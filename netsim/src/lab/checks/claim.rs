@@ -20,7 +20,7 @@ pub enum Saying {
 
 /// A claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AddressClaim {
+pub struct FrameClaim {
     /// The address that is claimed.
     pub address: IpAddr,
     /// The sender's address in the IP header, where there is one beside it.
@@ -35,7 +35,7 @@ pub struct AddressClaim {
     pub is_question: bool,
 }
 
-impl AddressClaim {
+impl FrameClaim {
     /// Whether a frame is ARP or neighbour discovery, valid or not.
     #[must_use]
     pub fn is(frame: &[u8]) -> bool {

@@ -13,7 +13,7 @@ use speaker_core::Notice;
 
 use self::stability::Stability;
 use crate::lab::address_plan;
-use crate::lab::checks::claim::{AddressClaim, Saying};
+use crate::lab::checks::claim::{FrameClaim, Saying};
 use crate::lab::checks::reference_election;
 
 mod stability;
@@ -235,8 +235,8 @@ impl Checkers {
     pub fn heard(&mut self, node: &NodeName, nic: usize, frame: &[u8]) {
         let seen = self.nodes.get_mut(node).and_then(|seen| seen.nics.get_mut(nic));
         if let Some(seen) = seen
-            && AddressClaim::is(frame)
-            && AddressClaim::parse(frame).is_some_and(|claim| claim.is_question)
+            && FrameClaim::is(frame)
+            && FrameClaim::parse(frame).is_some_and(|claim| claim.is_question)
         {
             seen.questions += 1;
         }
@@ -244,11 +244,11 @@ impl Checkers {
 
     /// S4, S5, S6, S12, S13: a frame has left a node's NIC, by its speaker or its kernel.
     pub fn sent(&mut self, now: Time, node: &NodeName, nic: usize, frame: &[u8], by_speaker: bool) {
-        if !AddressClaim::is(frame) {
+        if !FrameClaim::is(frame) {
             return;
         }
         let Some(seen) = self.nodes.get_mut(node) else { return };
-        let Some(claim) = AddressClaim::parse(frame) else {
+        let Some(claim) = FrameClaim::parse(frame) else {
             self.report("S5", now, format!("{node} sent what cannot be read: {frame:02x?}"));
             return;
         };
