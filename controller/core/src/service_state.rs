@@ -209,6 +209,11 @@ impl ServiceState {
             shows_wanted: self.shows(&wanted),
             is_reverted: previous.is_some_and(|previous| previous == wanted),
         };
+        if seen.is_reverted {
+            // That an address which somebody else has written cannot be kept is said by
+            // `statusOverwritten`, once.
+            findings.retain(|finding| !matches!(finding, Finding::Event(EventReason::ClearAssignment, _)));
+        }
         let action = self.write.decide(&wanted, seen, now);
         if action != WriteAction::Nothing {
             findings.extend(self.deprecations());
@@ -243,10 +248,13 @@ impl ServiceState {
             format!("{writer} has changed what Ferrolb wrote; it is put back, each time more slowly")
         } else {
             let now = if shown.is_empty() { "no address".to_owned() } else { list(&shown) };
+            let (then, back) = match addresses {
+                [] => ("Ferrolb has given it none".to_owned(), "taken out again"),
+                _ => (format!("{} is assigned", list(addresses)), "put back"),
+            };
             format!(
-                "{writer} has written {now} into status.loadBalancer, where {} is assigned; it is put back, each \
-                 time more slowly. Let one of both serve this Service: see spec.loadBalancerClass",
-                list(addresses)
+                "{writer} has written {now} into status.loadBalancer, where {then}; it is {back}, each time more \
+                 slowly. Let one of both serve this Service: see spec.loadBalancerClass"
             )
         };
         self.event(EventReason::StatusOverwritten, message)

@@ -169,6 +169,41 @@ fn a_second_writer_is_named_once_and_answered_ever_more_slowly() {
 }
 
 #[test]
+fn a_second_writer_is_told_of_in_one_event() {
+    for (has_address, written, parts) in [
+        (true, "192.0.2.1", &["192.0.2.1", "where 10.0.0.0 is assigned; it is put back"][..]),
+        (true, "10.0.0.1", &["10.0.0.1", "where 10.0.0.0 is assigned; it is put back"]),
+        (true, "", &["no address", "where 10.0.0.0 is assigned; it is put back"]),
+        (false, "192.0.2.1", &["192.0.2.1", "where Ferrolb has given it none; it is taken out again"]),
+        (false, "10.0.0.1", &["10.0.0.1", "where Ferrolb has given it none; it is taken out again"]),
+    ] {
+        let mut world = World::new(vec![pool("a", &["10.0.0.0/31"])]);
+        for name in if has_address { ["s", "other"] } else { ["another", "other"] } {
+            world.apply(lb(name));
+        }
+        if !has_address {
+            world.apply(lb("s"));
+        }
+        world.texts("s");
+        let overwrite = |world: &mut World| {
+            world.edit("s", |service| {
+                service.ingress = written.parse().map(Ingress::Ip).into_iter().collect();
+                service.status_writer = Some("other-lb".to_owned());
+            });
+            world.texts("s")
+        };
+        let told = overwrite(&mut world);
+        assert_eq!(told.len(), 1, "{has_address}, {written:?}: {told:#?}");
+        for part in [&["statusOverwritten", "\"other-lb\""][..], parts].concat() {
+            assert!(told[0].contains(part), "{has_address}, {written:?}: {told:?}");
+        }
+        let expected = if has_address { "10.0.0.0" } else { "" };
+        assert_eq!(world.vips("s"), expected, "{written:?}");
+        assert_eq!(overwrite(&mut world), Vec::<String>::new(), "{has_address}, {written:?}: said once");
+    }
+}
+
+#[test]
 fn another_address_written_by_another_controller_is_adopted_if_it_is_free() {
     let mut world = World::new(vec![pool("a", &["10.0.0.0/30"])]);
     world.apply(lb("s"));
