@@ -26,7 +26,7 @@ const CHECKLIST: &str = "H1-34 H40-58";
 const UNIT_TESTS: &str = "H61 H71-75 H77 H79 H82-83 H90 H93-101 H110-111 H113-122 H135-136";
 
 /// The weaknesses of MetalLB's code.
-const WEAKNESSES: &str = "W1-50";
+const WEAKNESSES: &str = "W1-51";
 
 const COMPATIBILITY: &str = "docs/compatibility.md";
 const DEVIATIONS: &str = "docs/deviations.md";

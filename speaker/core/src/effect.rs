@@ -102,7 +102,7 @@ pub enum L2StatusChange {
     },
 }
 
-/// Reasons of Kubernetes Events: F30, F31, and one of ours.
+/// Reasons of Kubernetes Events: F30, F31, and two of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventReason {
     /// F30
@@ -111,6 +111,8 @@ pub enum EventReason {
     AnnounceFailed,
     /// A Service has an address, and no node announces it.
     NotAnnounced,
+    /// Another station says that it has an address of the Service (X17).
+    AddressConflict,
 }
 
 impl EventReason {
@@ -121,13 +123,14 @@ impl EventReason {
             Self::NodeAssigned => "nodeAssigned",
             Self::AnnounceFailed => "announceFailed",
             Self::NotAnnounced => "notAnnounced",
+            Self::AddressConflict => "addressConflict",
         }
     }
 
     /// Whether its type is `Warning`, not `Normal`.
     #[must_use]
     pub const fn is_warning(self) -> bool {
-        matches!(self, Self::AnnounceFailed | Self::NotAnnounced)
+        !matches!(self, Self::NodeAssigned)
     }
 }
 

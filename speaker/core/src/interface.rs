@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use ferrolb_api::IpFamily;
 
+use crate::ownership::reach::Subnet;
+
 /// The kernel's index of an interface, unique on the node at any one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceId(pub u32);
@@ -109,6 +111,12 @@ impl Interface {
     #[must_use]
     pub fn can_announce(&self, family: IpFamily) -> bool {
         matches!(self.obstacle(family), None | Some(Obstacle::NoCarrier))
+    }
+
+    /// Whether one of its subnets holds `address`.
+    pub(crate) fn is_on_subnet_of(&self, address: IpAddr) -> bool {
+        let mut subnets = self.addresses.iter().filter_map(|(own, prefix)| Subnet::of(*own, *prefix));
+        subnets.any(|subnet| subnet.contains(address))
     }
 }
 

@@ -173,7 +173,7 @@ impl Speaker {
     }
 
     fn answer(&mut self, now: Time, interface: InterfaceId, bytes: &[u8]) -> Result<Vec<u8>, DropReason> {
-        let heard = self.wire.receive(interface, bytes)?;
+        let heard = self.wire.receive(now, interface, bytes)?;
         match (heard.claim, self.lifecycle.shutdown_mut()) {
             (Some(claim), Some(shutdown)) => {
                 self.wire.yield_address(claim.address);
@@ -257,7 +257,16 @@ impl Speaker {
         self.evaluate(now);
         self.wire.change_groups(&mut self.outputs);
         self.reannounce(now);
-        self.wire.send_gratuitous(now, &mut self.outputs);
+        let conflicts = self.wire.send_gratuitous(now, &mut self.outputs);
+        let view = StatusView {
+            own: &self.settings.node,
+            ownership: &self.ownership,
+            wire: &self.wire,
+            members: members(self.membership.as_ref()),
+        };
+        for conflict in conflicts {
+            self.status.conflict(now, &conflict, &view, &mut self.outputs);
+        }
     }
 
     fn drain_membership(&mut self) {

@@ -15,12 +15,14 @@ use crate::outputs::Outputs;
 use crate::ownership::assessment::AnnouncementState;
 use crate::ownership::diagnosis::Check;
 use crate::ownership::{Members, Ownership, Work};
-use crate::wire::Wire;
 use crate::wire::announcements::Announced;
+use crate::wire::{Conflict, Wire};
+use conflicts::Conflicts;
 use l2_status::{Announcer, L2Statuses, Nodes};
 use not_announced::{NotAnnounced, Notify};
 use schedule::StatusSchedule;
 
+mod conflicts;
 mod l2_status;
 mod not_announced;
 pub(crate) mod schedule;
@@ -31,6 +33,7 @@ pub(crate) struct Status {
     schedule: StatusSchedule,
     statuses: L2Statuses,
     not_announced: NotAnnounced,
+    conflicts: Conflicts,
     /// The objects left out of the configuration that was told last.
     rejected: Vec<Rejected>,
 }
@@ -89,6 +92,30 @@ impl Status {
         }
         if work.all || work.election {
             self.schedule.resync();
+        }
+    }
+
+    /// Another station says that it has an address that this node announces: an Event
+    /// on each Service that has it, once for as long as that goes on.
+    pub(crate) fn conflict(
+        &mut self,
+        now: Time,
+        conflict: &Conflict,
+        view: &StatusView<'_>,
+        outputs: &mut Outputs,
+    ) {
+        let Conflict { address, interface, mac } = conflict;
+        if !self.conflicts.note(now, conflict) {
+            return;
+        }
+        let using = view.wire.announcements().iter().filter(|one| one.address == *address);
+        for service in using.filter_map(|one| view.ownership.cluster().services().get(one.service)) {
+            let message = format!(
+                "another station, {mac} on {interface} of node \"{}\", says that it has {address}; find it by its \
+                 hardware address and give it another one",
+                view.own
+            );
+            outputs.event(service, EventReason::AddressConflict, message);
         }
     }
 

@@ -17,6 +17,7 @@ use gratuitous::Gratuitous;
 use multicast::MulticastGroups;
 use requesters::{Requester, Requesters};
 use responder::ReceivedFrame;
+use segments::{Heard, Segments};
 
 pub(crate) mod announcements;
 pub(crate) mod arp;
@@ -29,6 +30,7 @@ pub(crate) mod ndp;
 mod obstacles;
 mod requesters;
 mod responder;
+mod segments;
 mod token_bucket;
 
 /// The interfaces of this node, and what it says on them.
@@ -37,6 +39,7 @@ pub(crate) struct Wire {
     interfaces: BTreeMap<InterfaceId, Interface>,
     interfaces_synced: bool,
     own_macs: BTreeSet<MacAddr>,
+    segments: Segments,
     announcements: Announcements,
     /// The addresses of eligible Services, whoever owns them, with how many have
     /// each: those whose requesters are remembered.
@@ -66,16 +69,26 @@ pub(crate) struct AddressClaim {
     mac: MacAddr,
 }
 
+/// Another station stands by its claim to an address that this node announces (X17).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Conflict {
+    pub(crate) address: IpAddr,
+    /// The name of the interface that it was heard on.
+    pub(crate) interface: String,
+    /// Of the other station.
+    pub(crate) mac: MacAddr,
+}
+
 /// An interface on which frames reach anybody.
 #[derive(Debug, PartialEq, Eq)]
 struct Usable {
     id: InterfaceId,
-    name: String,
     mac: MacAddr,
     /// For ARP (D45).
     ipv4: bool,
     /// For NDP (D46).
     ipv6: bool,
+    addresses: Vec<(IpAddr, u8)>,
 }
 
 impl Wire {
@@ -85,6 +98,7 @@ impl Wire {
             interfaces: BTreeMap::new(),
             interfaces_synced: false,
             own_macs: BTreeSet::new(),
+            segments: Segments::default(),
             announcements: Announcements::default(),
             wanted: BTreeMap::new(),
             requesters: Requesters::default(),
@@ -144,11 +158,9 @@ impl Wire {
             return;
         }
         let usable: BTreeMap<InterfaceId, MacAddr> = after.into_iter().map(|one| (one.id, one.mac)).collect();
+        self.segments.set_interfaces(&usable);
         self.gratuitous.set_interfaces(&usable);
-        let addresses: Vec<IpAddr> = self.announcements.addresses().collect();
-        for address in addresses {
-            self.retarget(now, address);
-        }
+        self.retarget_all(now);
     }
 
     /// A Service has these addresses, whoever owns them: this node may have to
@@ -251,13 +263,24 @@ impl Wire {
     }
 
     /// Reads a frame that came in on `interface`.
-    pub(crate) fn receive(&self, interface: InterfaceId, bytes: &[u8]) -> Result<HeardFrame, DropReason> {
+    pub(crate) fn receive(
+        &mut self,
+        now: Time,
+        interface: InterfaceId,
+        bytes: &[u8],
+    ) -> Result<HeardFrame, DropReason> {
         let known = self.interfaces.get(&interface).ok_or(DropReason::UnknownInterface)?;
         let usable = known.mac.filter(|_| known.can_announce(ReceivedFrame::family(bytes)));
         let own = usable.ok_or(DropReason::UnusableInterface)?;
         let received = ReceivedFrame::parse(bytes)?;
-        self.refuse_own(&received)?;
-        let lookup = |address| self.announcements.lookup(address, &known.name);
+        if let Err(reason) = self.refuse_own(&received) {
+            self.hear_own(now, interface, received.senders().0);
+            return Err(reason);
+        }
+        let lookup = |address| match self.announcements.lookup(address, &known.name) {
+            Lookup::Announced if self.is_silent(now, interface, address) => Lookup::OtherInterface,
+            found => found,
+        };
         let claim = received.claim().filter(|(address, _)| lookup(*address) == Lookup::Announced);
         Ok(HeardFrame {
             claim: claim.map(|(address, mac)| AddressClaim { address, interface, mac }),
@@ -294,7 +317,7 @@ impl Wire {
 
     /// When announcements are due.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.gratuitous.poll_timeout()
+        self.gratuitous.poll_timeout().into_iter().chain(self.segments.poll_timeout()).min()
     }
 
     /// Joins and leaves groups, before the first word about a new address.
@@ -304,8 +327,12 @@ impl Wire {
         }
     }
 
-    /// Sends the announcements that are due.
-    pub(crate) fn send_gratuitous(&mut self, now: Time, outputs: &mut Outputs) {
+    /// Sends the announcements that are due. Gives the conflicts that have shown.
+    pub(crate) fn send_gratuitous(&mut self, now: Time, outputs: &mut Outputs) -> Vec<Conflict> {
+        let mut conflicts = Vec::new();
+        if self.segments.forget_old(now) {
+            self.retarget_all(now);
+        }
         while let Some(outgoing) = self.gratuitous.poll(now, &self.requesters) {
             let (interface, address, mac) = (outgoing.interface, outgoing.address, outgoing.mac);
             if let Some(counters) = outputs.counters.address(address) {
@@ -315,12 +342,15 @@ impl Wire {
             if let Some(mac) = outgoing.against {
                 outputs.counters.conflicts += 1;
                 outputs.notice(Notice::Conflict { address, interface, mac });
+                let name = self.interfaces.get(&interface).map(|interface| interface.name.clone());
+                conflicts.push(Conflict { address, interface: name.unwrap_or_default(), mac });
             }
             if let Some(wave) = outgoing.begins {
                 outputs.notice(Notice::Gratuitous { address, wave, interface, mac });
             }
         }
         outputs.counters.pacing_delays = self.gratuitous.delays();
+        conflicts
     }
 
     /// Two interfaces on one segment hear each other, and a looped cable brings
@@ -329,6 +359,25 @@ impl Wire {
         let (source, sender) = received.senders();
         let is_own = self.own_macs.contains(&source) || self.own_macs.contains(&sender);
         if is_own { Err(DropReason::OwnFrame) } else { Ok(()) }
+    }
+
+    /// One of our interfaces hears what another has sent.
+    fn hear_own(&mut self, now: Time, listener: InterfaceId, source: MacAddr) {
+        let heard = self.segments.hear(now, listener, source);
+        if heard == Heard::Pair {
+            self.retarget_all(now);
+        }
+        if heard != Heard::Nothing {
+            // So that the other one hears it as well; and so that neighbours have the one
+            // that is left, which may have announced long ago.
+            let addresses = self.announcements.addresses().collect();
+            self.reannounce(now, &addresses);
+        }
+    }
+
+    /// Whether an announced address is answered on another interface of the same segment.
+    fn is_silent(&self, now: Time, interface: InterfaceId, address: IpAddr) -> bool {
+        self.segments.has_heard(interface) && !self.targets(now, address).contains(&interface)
     }
 
     /// Every reply comes through here, before it is written.
@@ -362,28 +411,44 @@ impl Wire {
     fn usable(&self) -> impl Iterator<Item = Usable> {
         self.interfaces.values().filter_map(|interface| {
             let [ipv4, ipv6] = [IpFamily::V4, IpFamily::V6].map(|family| interface.is_usable(family));
-            let (id, name) = (interface.id, interface.name.clone());
-            interface.mac.filter(|_| ipv4 || ipv6).map(|mac| Usable { id, name, mac, ipv4, ipv6 })
+            let (id, addresses) = (interface.id, interface.addresses.clone());
+            interface.mac.filter(|_| ipv4 || ipv6).map(|mac| Usable { id, mac, ipv4, ipv6, addresses })
         })
     }
 
     /// Announces `address` wherever it is to be announced now, and nowhere else.
     fn retarget(&mut self, now: Time, address: IpAddr) {
-        let on = self.announcements.interfaces(address);
-        let targets: BTreeSet<InterfaceId> = self
-            .usable()
-            .filter(|usable| on.is_some_and(|on| on.contains(&usable.name)))
-            .filter(|usable| match address {
-                IpAddr::V4(_) => usable.ipv4,
-                // A pool may hold what is no station's address; such a source is
-                // illegal (RFC 4291 2.7).
-                IpAddr::V6(address) => usable.ipv6 && !address.is_multicast() && !address.is_unspecified(),
-            })
-            .map(|usable| usable.id)
-            .collect();
+        let targets = self.targets(now, address);
         if let IpAddr::V6(address) = address {
-            self.groups.set_announced(address, on);
+            self.groups.set_announced(address, self.announcements.interfaces(address.into()));
         }
         self.gratuitous.set_targets(now, address, &targets, &self.requesters);
+    }
+
+    fn retarget_all(&mut self, now: Time) {
+        let addresses: Vec<IpAddr> = self.announcements.addresses().collect();
+        for address in addresses {
+            self.retarget(now, address);
+        }
+    }
+
+    /// The interfaces to announce `address` on now. Of those on one segment it is the one
+    /// with the address in its subnet, or else the oldest.
+    fn targets(&self, now: Time, address: IpAddr) -> BTreeSet<InterfaceId> {
+        let mut targets = BTreeSet::new();
+        // A pool may hold what is no station's address; such a source is illegal (RFC 4291
+        // 2.7).
+        let is_illegal = address.is_ipv6() && (address.is_multicast() || address.is_unspecified());
+        let Some(on) = self.announcements.interfaces(address).filter(|_| !is_illegal) else { return targets };
+        let family = IpFamily::of(address);
+        let usable = self.interfaces.values().filter(|one| one.is_usable(family) && on.contains(&one.name));
+        let mut usable: Vec<&Interface> = usable.collect();
+        usable.sort_by_key(|one| (!one.is_on_subnet_of(address), one.id));
+        for one in usable {
+            if !targets.iter().any(|other| self.segments.is_one_segment(now, *other, one.id)) {
+                targets.insert(one.id);
+            }
+        }
+        targets
     }
 }

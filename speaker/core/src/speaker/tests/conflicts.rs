@@ -20,15 +20,16 @@ fn claim(target: Ipv4Addr) -> Vec<u8> {
     packet.to_frame()
 }
 
-/// When a speaker tells of a conflict, while it hears a claim at each of `claims`.
-fn told(speaker: &mut Speaker, claims: &[u64], end: u64) -> Vec<u64> {
-    let mut told = Vec::new();
+/// When a speaker tells of a conflict in the log, while it hears a claim at each of
+/// `claims`; and the Events.
+fn told(speaker: &mut Speaker, claims: &[u64], end: u64) -> (Vec<u64>, Vec<(u64, String, String)>) {
+    let (mut told, mut events) = (Vec::new(), Vec::new());
     let mut claims = claims.iter().copied().peekable();
     loop {
         let timer = speaker.poll_timeout().map_or(end, |due| due.as_micros().div_ceil(1_000));
         let now = claims.peek().copied().unwrap_or(end).min(timer);
         if now >= end {
-            return told;
+            return (told, events);
         }
         if claims.next_if_eq(&now).is_some() {
             speaker.handle(at(now), Input::Frame { interface: ETH0, bytes: &claim(vip(1)) });
@@ -36,7 +37,14 @@ fn told(speaker: &mut Speaker, claims: &[u64], end: u64) -> Vec<u64> {
             speaker.handle(at(now), Input::Timeout);
         }
         let conflict = Notice::Conflict { address: vip(1).into(), interface: ETH0, mac: THIEF };
-        told.extend(notices(&drain(speaker)).into_iter().filter(|notice| **notice == conflict).map(|_| now));
+        let effects = drain(speaker);
+        told.extend(notices(&effects).into_iter().filter(|notice| **notice == conflict).map(|_| now));
+        events.extend(reports(&effects).filter_map(|report| match report {
+            Report::Event { service, reason: EventReason::AddressConflict, message, .. } => {
+                Some((now, service.name().to_owned(), message.clone()))
+            }
+            _ => None,
+        }));
     }
 }
 
@@ -77,9 +85,9 @@ fn w7_x17_w48_a_move_that_one_node_hears_of_before_the_other_is_no_conflict() {
 fn w7_x17_a_claim_that_stands_is_told_within_200_ms_and_once_a_second() {
     let mut speaker = Speaker::new(without_membership(0));
     tell(&mut speaker, at(0), 0, 1, &services(1));
-    assert_eq!(told(&mut speaker, &[60_000], 62_000), [60_200], "said once");
+    assert_eq!(told(&mut speaker, &[60_000], 62_000).0, [60_200], "said once");
     let flood: Vec<u64> = (70_000..73_000).step_by(100).collect();
-    assert_eq!(told(&mut speaker, &flood, 80_000), [70_200, 71_200, 72_200]);
+    assert_eq!(told(&mut speaker, &flood, 80_000).0, [70_200, 71_200, 72_200]);
     assert_eq!(speaker.counters().conflicts, 4);
 }
 
@@ -88,6 +96,18 @@ fn w7_x17_a_thief_who_answers_a_new_owner_is_told_of_soon() {
     let mut speaker = Speaker::new(without_membership(0));
     tell(&mut speaker, at(0), 0, 1, &services(1));
     // It answers the first request, as the last owner might; and the second.
-    assert_eq!(told(&mut speaker, &[1, 221], 3_000), [421]);
+    assert_eq!(told(&mut speaker, &[1, 221], 3_000).0, [421]);
     assert_eq!(speaker.counters().conflicts, 1);
+}
+
+#[test]
+fn x17_a_conflict_is_one_event_on_each_service_that_has_the_address() {
+    let mut speaker = Speaker::new(without_membership(0));
+    tell(&mut speaker, at(0), 0, 1, &[service("a", &[vip(1).into()]), service("b", &[vip(1).into()])]);
+    let (logged, events) = told(&mut speaker, &[60_000, 70_000, 80_000], 90_000);
+    let text = "another station, 02:00:00:00:00:66 on eth0 of node \"wk01\", says that it has 172.16.16.1; find it \
+                by its hardware address and give it another one";
+    let expected = ["a", "b"].map(|name| (60_200, name.to_owned(), text.to_owned()));
+    assert_eq!(events, expected);
+    assert_eq!(logged, [60_200, 70_200, 80_200]);
 }
