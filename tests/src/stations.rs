@@ -38,7 +38,7 @@ impl KernelStation {
     /// The same for a namespace that is there already.
     ///
     /// # Errors
-    /// See [`Station::join`].
+    /// See [`KernelStation::join`].
     pub fn join_from(
         namespace: Namespace,
         bay: &Patchbay,
@@ -55,7 +55,7 @@ impl KernelStation {
 /// Makes a TAP called `interface` in `namespace`, brings it up, and plugs it into `bay`.
 ///
 /// # Errors
-/// See [`Station::join`].
+/// See [`KernelStation::join`].
 pub fn plug(
     bay: &Patchbay,
     namespace: &Namespace,
