@@ -1,3 +1,5 @@
+//! Addresses that somebody else has: which are withheld from whom, and what a pool then says.
+
 use super::*;
 
 fn network(nets: &[&str], gateways: &[&str]) -> NodeNetwork {
