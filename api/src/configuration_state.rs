@@ -82,7 +82,8 @@ pub fn status(
         }
         (None, None) => {}
     }
-    ConfigurationStateStatus::summarised(conditions)
+    let network = previous.network.clone();
+    ConfigurationStateStatus { network, ..ConfigurationStateStatus::summarised(conditions) }
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! Our view of an EndpointSlice: which endpoints can serve, and where (D30).
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use k8s_openapi::api::discovery::v1 as discovery;
 
 use crate::node::NodeName;
@@ -7,6 +10,11 @@ use crate::service::ServiceKey;
 
 /// The label that names the Service of an EndpointSlice.
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
+/// Where the API server's own Service is.
+pub const API_SERVER_NAMESPACE: &str = "default";
+/// The name of that Service, and of the slice that the API servers write for it.
+pub const API_SERVER_SLICE: &str = "kubernetes";
 
 /// An EndpointSlice of `discovery.k8s.io/v1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +27,8 @@ pub struct EndpointSlice {
     pub service: Option<ServiceKey>,
     /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
+    /// The addresses of its endpoints if it is of the API server's own Service; of others nobody asks.
+    pub api_server: BTreeSet<IpAddr>,
 }
 
 /// One endpoint of a slice.
@@ -57,8 +67,23 @@ impl From<&discovery::EndpointSlice> for EndpointSlice {
                 }
             })
             .collect();
-        Self { namespace, name: object.metadata.name.clone().unwrap_or_default(), service, endpoints }
+        let is_api_server = service.as_ref().is_some_and(|service| {
+            service.namespace() == API_SERVER_NAMESPACE && service.name() == API_SERVER_SLICE
+        });
+        let api_server = if is_api_server { addresses(object) } else { BTreeSet::new() };
+        let name = object.metadata.name.clone().unwrap_or_default();
+        Self { namespace, name, service, endpoints, api_server }
     }
+}
+
+/// The addresses of all endpoints of `object`, ready or not.
+#[must_use]
+pub fn addresses(object: &discovery::EndpointSlice) -> BTreeSet<IpAddr> {
+    let addresses = object.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+    addresses
+        .filter_map(|address| address.parse().ok())
+        .map(|address: IpAddr| address.to_canonical())
+        .collect()
 }
 
 #[cfg(test)]

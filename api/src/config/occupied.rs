@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::{Pool, Resources};
 use crate::address::is_buggy;
-use crate::node::NodeName;
+use crate::node::{Node, NodeName};
 
 /// Who has an address. Of several the first one here is named.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,23 +55,32 @@ impl Occupied {
     /// Those that `resources` tell of.
     #[must_use]
     pub fn of(resources: &Resources) -> Self {
+        Self::new(&resources.api_server, resources.nodes.iter().flatten(), &resources.node_networks)
+    }
+
+    /// The API server's, those of Nodes and of their networks.
+    #[must_use]
+    pub fn new<'a>(
+        api_server: impl IntoIterator<Item = &'a IpAddr>,
+        nodes: impl IntoIterator<Item = &'a Node>,
+        networks: impl IntoIterator<Item = &'a NodeNetwork>,
+    ) -> Self {
         let mut occupied = Self::default();
-        for address in &resources.api_server {
+        for address in api_server {
             occupied.insert(*address, Occupant::ApiServer);
         }
-        for node in resources.nodes.iter().flatten() {
+        for node in nodes {
             for address in &node.addresses {
                 occupied.insert(*address, Occupant::Node(node.name.clone()));
             }
         }
-        for network in &resources.node_networks {
+        for network in networks {
             occupied.insert_network(network);
         }
         occupied
     }
 
-    /// Adds what a speaker sees.
-    pub fn insert_network(&mut self, network: &NodeNetwork) {
+    fn insert_network(&mut self, network: &NodeNetwork) {
         let node = &network.node;
         for (interface, net) in &network.addresses {
             let (node, interface) = (node.clone(), interface.clone());

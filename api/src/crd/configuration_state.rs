@@ -2,12 +2,14 @@
 
 #![allow(clippy::duplicated_attributes, reason = "each printer column has a type and a path")]
 
+use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schema;
+use crate::config::NodeNetwork;
 
 /// The label with [`CONTROLLER`] or [`SPEAKER`] (A52).
 pub const COMPONENT_LABEL: &str = "metallb.io/component-type";
@@ -65,6 +67,70 @@ pub struct ConfigurationStateStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
+    /// What a speaker sees of its node's network: no Service is given an address that stands there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkStatus>,
+}
+
+/// The network of a node.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[schemars(inline)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkStatus {
+    /// The addresses on interfaces that neighbours are reached by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub addresses: Vec<InterfaceAddress>,
+    /// The gateways of default routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 45)))]
+    pub gateways: Vec<String>,
+}
+
+/// An address on an interface.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[schemars(inline)]
+#[serde(rename_all = "camelCase")]
+pub struct InterfaceAddress {
+    /// The interface.
+    #[schemars(length(max = 15))]
+    pub interface: String,
+    /// The address with its prefix length, as `192.168.1.7/24`.
+    #[schemars(length(max = 49))]
+    pub address: String,
+}
+
+/// The most addresses and gateways that are told.
+const MAX_ADDRESSES: usize = 256;
+const MAX_GATEWAYS: usize = 64;
+
+impl From<&NodeNetwork> for NetworkStatus {
+    fn from(network: &NodeNetwork) -> Self {
+        let address = |(interface, net): &(String, IpNet)| InterfaceAddress {
+            interface: interface.clone(),
+            address: net.to_string(),
+        };
+        Self {
+            addresses: network.addresses.iter().take(MAX_ADDRESSES).map(address).collect(),
+            gateways: network.gateways.iter().take(MAX_GATEWAYS).map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl ConfigurationState {
+    /// What a speaker's object says of its node's network; what cannot be read is left out.
+    #[must_use]
+    pub fn node_network(&self) -> Option<NodeNetwork> {
+        let network = self.status.as_ref()?.network.as_ref()?;
+        let name = self.metadata.name.as_deref()?;
+        let node = name.strip_prefix(SPEAKER)?.strip_prefix('-')?.into();
+        let address = |entry: &InterfaceAddress| Some((entry.interface.clone(), entry.address.parse().ok()?));
+        Some(NodeNetwork {
+            node,
+            addresses: network.addresses.iter().filter_map(address).collect(),
+            gateways: network.gateways.iter().filter_map(|gateway| gateway.parse().ok()).collect(),
+        })
+    }
 }
 
 /// What conditions come to (A54).
@@ -92,7 +158,7 @@ impl ConfigurationStateStatus {
             (false, true) => ConfigurationResult::Valid,
             (false, false) => ConfigurationResult::Invalid,
         };
-        Self { result: Some(result), error_summary: errors.join("\n"), conditions }
+        Self { result: Some(result), error_summary: errors.join("\n"), conditions, network: None }
     }
 }
 
@@ -133,6 +199,28 @@ mod tests {
             assert_eq!((status.result, status.error_summary.as_str()), (Some(result), summary));
             assert_eq!(status.conditions, conditions);
         }
+    }
+
+    #[test]
+    fn a_network_comes_back_as_it_was_told() {
+        let net = |text: &str| text.parse::<IpNet>().expect("a literal");
+        let network = NodeNetwork {
+            node: "wk-01.example".into(),
+            addresses: [("eth0", "10.0.0.2/24"), ("eth0", "fd00::2/64"), ("bond0", "10.1.0.100/32")]
+                .map(|(interface, text)| (interface.to_owned(), net(text)))
+                .into(),
+            gateways: ["10.0.0.1", "fe80::1"].map(|text| text.parse().expect("a literal")).into(),
+        };
+        let mut object = ConfigurationState::new(&speaker_object("wk-01.example"), ConfigurationStateSpec {});
+        assert_eq!(object.node_network(), None);
+        object.status =
+            Some(ConfigurationStateStatus { network: Some((&network).into()), ..Default::default() });
+        assert_eq!(object.node_network(), Some(network.clone()));
+        let status = object.status.as_mut().and_then(|status| status.network.as_mut()).expect("made above");
+        status.gateways.push("router".to_owned());
+        assert_eq!(object.node_network(), Some(network), "what cannot be read is left out");
+        object.metadata.name = Some(CONTROLLER.to_owned());
+        assert_eq!(object.node_network(), None);
     }
 
     #[test]
