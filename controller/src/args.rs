@@ -1,5 +1,7 @@
 //! The controller's command line and environment (G1 to G21).
 
+use std::net::IpAddr;
+
 use clap::{Parser, ValueEnum};
 use ferrolb_shell::CommonArgs;
 use ferrolb_shell::kubernetes::leader_election::{self, LeaderElectionConfig};
@@ -85,6 +87,8 @@ pub struct Settings {
     pub deployment: Option<String>,
     /// `--pod-name`: the owner of the `ConfigurationState` (G5).
     pub pod_name: Option<String>,
+    /// Where the client reaches the API server, if that is an address.
+    pub api_server: Option<IpAddr>,
 }
 
 /// Why the controller cannot start as it was told to; it exits with 1.
@@ -116,6 +120,7 @@ impl Args {
             secret_name: non_empty(&self.ml_secret_name),
             deployment: non_empty(&self.deployment),
             pod_name: non_empty(&self.common.pod_name),
+            api_server: None,
         })
     }
 

@@ -84,6 +84,7 @@ pub async fn run(
         client: client.clone(),
         namespace: settings.namespace.clone(),
         readiness: readiness.clone(),
+        api_server: settings.api_server,
     };
     let watches = async {
         tokio::join!(

@@ -56,8 +56,9 @@ impl Program for Args {
     }
 
     async fn serve(prepared: Prepared, surroundings: Surroundings) -> anyhow::Result<()> {
-        let Prepared { settings, candidacy, .. } = prepared;
-        let Surroundings { client, endpoints, shutdown } = surroundings;
+        let Prepared { mut settings, candidacy, .. } = prepared;
+        let Surroundings { client, api_server, endpoints, shutdown } = surroundings;
+        settings.api_server = api_server;
         tracing::info!(op = "startup", namespace = settings.namespace, "controller");
         match candidacy {
             Some(candidacy) => run_elected(client, settings, candidacy, endpoints, shutdown).await,

@@ -1,6 +1,7 @@
 //! The start and the end of both programs: the same steps, in the same order.
 
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub trait Program: Parser {
 pub struct Surroundings {
     /// Asks the API server; see [`client::connect`].
     pub client: Client,
+    /// Where that reaches it, if it is an address.
+    pub api_server: Option<IpAddr>,
     /// What metrics and probes are answered from.
     pub endpoints: AdminState,
     /// SIGTERM or SIGINT.
@@ -115,7 +118,7 @@ async fn surroundings(common: &CommonArgs, settings: &HttpSettings) -> anyhow::R
     let shutdown = shutdown::on_signal().context("cannot handle signals")?;
     let endpoints = AdminState { registry: Registry::new(), readiness: Readiness::default() };
     endpoints.registry.register(Box::new(Process::default()))?;
-    let client = client::connect(common.kubeconfig.as_deref()).await?;
+    let (client, api_server) = client::connect(common.kubeconfig.as_deref()).await?;
     http::start(settings, &client, &endpoints, &shutdown).await?;
-    Ok(Surroundings { client, endpoints, shutdown })
+    Ok(Surroundings { client, api_server, endpoints, shutdown })
 }

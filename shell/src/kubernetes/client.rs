@@ -1,5 +1,6 @@
 //! The Kubernetes client: where the API server is, and for how long it may keep us waiting.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -46,10 +47,11 @@ pub enum ConnectError {
 
 /// A client by `--kubeconfig`, else `KUBECONFIG`, else the Pod's
 /// ServiceAccount, else `~/.kube/config` (G20). Does not contact the server.
+/// Beside it the address that it reaches the server by, where that is no name.
 ///
 /// # Errors
 /// If none of these can be used.
-pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
+pub async fn connect(kubeconfig: Option<&Path>) -> Result<(Client, Option<IpAddr>), ConnectError> {
     let mut config = match named_kubeconfig(kubeconfig)? {
         Some((path, file)) => {
             read(file).await.map_err(|error| ConnectError::File { path, error: Box::new(error) })?
@@ -62,8 +64,10 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> 
     // Writes and watches have a backoff of their own, which keeps the newest
     // value; a second one below it would only hold back what is outdated.
     config.default_retry = false;
+    let host = config.cluster_url.host().map(|host| host.trim_matches(['[', ']']));
+    let address = host.and_then(|host| host.parse().ok());
     let client = Client::try_from(config).map_err(|error| ConnectError::Client(Box::new(error)))?;
-    Ok(connectivity::observed(client))
+    Ok((connectivity::observed(client), address))
 }
 
 fn named_kubeconfig(flag: Option<&Path>) -> Result<Option<(String, Kubeconfig)>, ConnectError> {

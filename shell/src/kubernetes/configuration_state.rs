@@ -10,6 +10,7 @@ mod subject;
 use std::time::Duration;
 
 use ferrolb_api::crd::ConfigurationState;
+use ferrolb_api::crd::configuration_state::NetworkStatus;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
@@ -48,6 +49,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// what stands is of the process before it, and usually still right.
 const FIRST_WORD: Duration = Duration::from_secs(30);
 
+/// The field manager of what is said of a node's network.
+const FIELD_MANAGER_OF_NETWORK: &str = "speaker";
+
 /// What this process has to say: `None` before the configuration is judged, and
 /// then the message of [`ferrolb_api::configuration_state::message`].
 pub type Judgement = Option<String>;
@@ -60,6 +64,10 @@ pub struct ConfigurationStateWriter {
     subject: Subject,
     own_pod: OwnPod,
     judgement: watch::Receiver<Judgement>,
+    /// What is to stand there of the node's network, for a speaker.
+    network: watch::Receiver<Option<NetworkStatus>>,
+    /// What was written of it last, and the UID of the object that it was written into.
+    network_said: Option<(String, NetworkStatus)>,
     errors: IntCounter,
     jitter: Jitter,
     standing: ObjectState,
@@ -93,12 +101,15 @@ impl ConfigurationStateWriter {
         judgement: watch::Receiver<Judgement>,
         errors: IntCounter,
     ) -> Self {
+        let (_, network) = watch::channel(None);
         Self {
             api: Api::namespaced(client.clone(), namespace),
             watched: Api::namespaced(client.clone(), namespace),
             subject,
             own_pod,
             judgement,
+            network,
+            network_said: None,
             errors,
             jitter: Jitter::seeded(),
             standing: ObjectState::Unseen,
@@ -108,6 +119,13 @@ impl ConfigurationStateWriter {
             restore_at: None,
             restored_at: None,
         }
+    }
+
+    /// The same, saying besides what `network` is.
+    #[must_use]
+    pub fn with_network(mut self, network: watch::Receiver<Option<NetworkStatus>>) -> Self {
+        self.network = network;
+        self
     }
 
     /// Ends when nobody judges any more. Whatever is missing, the CRD of an
@@ -127,6 +145,8 @@ impl ConfigurationStateWriter {
                 // What has been seen is taken in before anything is written.
                 biased;
                 change = changes.next() => self.standing.see(change.expect("watches never end")),
+                // Where nobody tells of a network, nothing ever comes.
+                Ok(()) = self.network.changed() => {}
                 changed = self.judgement.changed() => if changed.is_err() { return },
                 () = self.retry.reconnected() => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
@@ -158,7 +178,7 @@ impl ConfigurationStateWriter {
             || self.subject.status(judgement.as_deref(), &self.standing, &now).is_some();
         if !differs {
             self.restore_at = None;
-            return None;
+            return self.network_due().map(|_| self.retry.not_before());
         }
         if self.said.as_ref() != Some(judgement) {
             return Some(self.retry.not_before());
@@ -175,6 +195,14 @@ impl ConfigurationStateWriter {
         });
         self.restore_at = Some(at);
         Some(at.max(self.retry.not_before()))
+    }
+
+    /// What has to be written of the network, and into which object: once for each, for a server
+    /// whose CRD has no such field drops it, and will the next time.
+    fn network_due(&self) -> Option<(String, NetworkStatus)> {
+        let network = self.network.borrow().clone()?;
+        let due = (self.standing.lacks(&network)?.to_owned(), network);
+        (self.network_said.as_ref() != Some(&due)).then_some(due)
     }
 
     async fn write(&mut self, owner: Option<&OwnerReference>, judgement: Judgement) {
@@ -209,6 +237,17 @@ impl ConfigurationStateWriter {
         if let Some(status) = self.subject.status(judgement.as_deref(), &self.standing, &now) {
             let patched = self.api.patch_status(&name, &params, &Patch::Apply(&status)).await;
             self.standing.replace(patched.map_err(|error| RequestError::of_status(&error))?);
+        }
+        if let Some(due) = self.network_due() {
+            // No apply: that is refused as a whole where the CRD does not have the field.
+            let params = PatchParams {
+                field_manager: Some(FIELD_MANAGER_OF_NETWORK.to_owned()),
+                ..Default::default()
+            };
+            let status = serde_json::json!({ "status": { "network": due.1 } });
+            let patched = self.api.patch_status(&name, &params, &Patch::Merge(&status)).await;
+            self.standing.replace(patched.map_err(|error| RequestError::of_status(&error))?);
+            self.network_said = Some(due);
         }
         Ok(())
     }

@@ -4,10 +4,12 @@
 mod fold;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ferrolb_api::config::{Kind, Resources};
-use ferrolb_api::crd::{IPAddressPool, L2Advertisement};
+use ferrolb_api::crd::{ConfigurationState, IPAddressPool, L2Advertisement};
+use ferrolb_api::endpoints;
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, SelectAll};
 use kube::core::DeserializeGuard;
@@ -34,6 +36,8 @@ pub struct Source {
     pub namespace: String,
     /// Where the watches say whether they are ready.
     pub readiness: Readiness,
+    /// Where the client reaches the API server, if that is an address.
+    pub api_server: Option<IpAddr>,
 }
 
 /// Watches pools and advertisements, and Namespaces once a pool is pinned by
@@ -41,8 +45,9 @@ pub struct Source {
 /// sent last; changes of a status alone are none (W49, B28). A receiver that is
 /// slow gets the newest, not every one between.
 ///
-/// Who writes conditions gives `statuses`: what stands there comes by it, and
-/// Nodes are watched as well, once an advertisement asks for some by label.
+/// Who writes conditions and gives out addresses gives `statuses`: what stands there comes by it, and
+/// what belongs to somebody else is watched as well: Nodes, the API server's slice, and what speakers
+/// say of their nodes' networks.
 /// Never ends while the receiver is there.
 pub async fn gather<T>(
     source: Source,
@@ -51,13 +56,15 @@ pub async fn gather<T>(
     statuses: Option<watch::Sender<Statuses>>,
 ) {
     let mut items = watches(&source);
-    let mut fold = Fold::default();
+    let mut fold = Fold::new(source.api_server);
     let mut sees_namespaces = false;
-    let mut sees_nodes = false;
-    let mut patience = Instant::now();
+    let patience = Instant::now() + SURROUNDINGS_WITHIN;
+    if statuses.is_some() {
+        items.extend(surroundings(&source));
+    }
     let mut pending: Option<Resources> = None;
     loop {
-        let waits = sees_nodes && !fold.knows_nodes() && Instant::now() < patience;
+        let waits = statuses.is_some() && !fold.knows_surroundings() && Instant::now() < patience;
         let item = tokio::select! {
             permit = sender.reserve(), if pending.is_some() && !waits => {
                 let Ok(permit) = permit else { return };
@@ -81,18 +88,14 @@ pub async fn gather<T>(
             sees_namespaces = true;
             items.push(namespaces(&source));
         }
-        if statuses.is_some() && fold.needs_nodes() && !sees_nodes {
-            sees_nodes = true;
-            patience = Instant::now() + NODES_WITHIN;
-            items.push(nodes(&source));
-        }
         pending = fold.changed().or(pending);
     }
 }
 
-/// Nodes are waited for this long, so that a start does not first say that an
-/// advertisement is fine and then that no Node matches it.
-const NODES_WITHIN: Duration = Duration::from_secs(5);
+/// What belongs to others is waited for this long, so that a start gives none of it to a Service, nor
+/// says first that an advertisement is fine and then that no Node matches it. Without the right to
+/// read one of them, as under MetalLB's own rules, the rest has to do.
+const SURROUNDINGS_WITHIN: Duration = Duration::from_secs(5);
 
 type Items = BoxStream<'static, Item>;
 
@@ -118,11 +121,21 @@ fn namespaces(source: &Source) -> Items {
 }
 
 /// Readiness does not depend on them.
-fn nodes(source: &Source) -> Items {
-    let gate = Readiness::default().gate("watch nodes", "not listed yet");
+fn surroundings(source: &Source) -> [Items; 3] {
+    let gate = |name| Readiness::default().gate(format!("watch {name}"), "not listed yet");
     let api = Api::all(source.client.clone());
-    let nodes = Watch::new(api, None, |object| fold::slim_node(&object), gate);
-    nodes.into_stream().map(Item::Node).boxed()
+    let nodes = Watch::new(api, None, |object| fold::slim_node(&object), gate("nodes"));
+    let api = Api::namespaced(source.client.clone(), endpoints::API_SERVER_NAMESPACE);
+    let slice = Watch::new(api, None, |object| endpoints::addresses(&object), gate("endpointslices"))
+        .of_one(endpoints::API_SERVER_SLICE);
+    let api: Api<DeserializeGuard<ConfigurationState>> =
+        Api::namespaced(source.client.clone(), &source.namespace);
+    let networks = Watch::new(api, None, |object| object.node_network(), gate("configurationstates"));
+    [
+        nodes.into_stream().map(Item::Node).boxed(),
+        slice.into_stream().map(Item::ApiServer).boxed(),
+        networks.into_stream().map(Item::Network).boxed(),
+    ]
 }
 
 impl std::fmt::Debug for Source {

@@ -7,8 +7,8 @@ use ferrolb_api::NodeName;
 use ferrolb_api::configuration_state;
 use ferrolb_api::crd::ConfigurationState;
 use ferrolb_api::crd::configuration_state::{
-    COMPONENT_LABEL, CONFIG_VALID, CONTROLLER, ConfigurationStateStatus, NODE_LABEL, POOLS_VALID, SPEAKER,
-    speaker_object,
+    COMPONENT_LABEL, CONFIG_VALID, CONTROLLER, ConfigurationStateStatus, NODE_LABEL, NetworkStatus,
+    POOLS_VALID, SPEAKER, speaker_object,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource as _;
@@ -107,12 +107,22 @@ impl Subject {
         if wanted == *before {
             return None;
         }
+        // It has a write of its own.
+        wanted.network = None;
         wanted.conditions.retain(|condition| condition.type_ == self.condition());
         let mut status = json!(wanted);
         // Also where it is empty: what is not applied would stay as somebody else
         // has written it.
         status["errorSummary"] = wanted.error_summary.into();
         Some(applied(json!({ "metadata": { "name": self.name() }, "status": status })))
+    }
+}
+
+impl ObjectState {
+    /// The UID of the object if it is there and does not say `network`.
+    pub(super) fn lacks(&self, network: &NetworkStatus) -> Option<&str> {
+        let Self::There(object) = self else { return None };
+        (object.status.network.as_ref() != Some(network)).then_some(object.uid.as_str())
     }
 }
 
@@ -138,6 +148,7 @@ pub(super) enum ObjectState {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Object {
     version: String,
+    uid: String,
     labels: BTreeMap<String, String>,
     owners: Vec<String>,
     status: ConfigurationStateStatus,
@@ -148,6 +159,7 @@ pub(super) fn slim(object: ConfigurationState) -> Object {
     let metadata = object.metadata;
     Object {
         version: metadata.resource_version.unwrap_or_default(),
+        uid: metadata.uid.unwrap_or_default(),
         labels: metadata.labels.unwrap_or_default(),
         owners: metadata.owner_references.into_iter().flatten().map(|owner| owner.uid).collect(),
         status: object.status.unwrap_or_default(),

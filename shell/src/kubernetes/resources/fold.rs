@@ -1,6 +1,9 @@
 //! Changes in, whole [`Resources`] out, without any I/O.
 
-use ferrolb_api::config::{Kind, Resources, Undecodable};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ferrolb_api::config::{Kind, NodeNetwork, Resources, Undecodable};
 use ferrolb_api::crd::{IPAddressPool, L2Advertisement};
 use ferrolb_api::{Namespace, Node};
 use k8s_openapi::api::core::v1 as core;
@@ -21,6 +24,10 @@ pub(super) enum Item {
     Namespace(Change<Namespace>),
     /// Of the Nodes.
     Node(Change<Node>),
+    /// Of the API server's slice.
+    ApiServer(Change<BTreeSet<IpAddr>>),
+    /// Of what speakers say of their nodes' networks.
+    Network(Change<Option<NodeNetwork>>),
 }
 
 /// All objects as they now stand.
@@ -30,6 +37,10 @@ pub(super) struct Fold {
     advertisements: Table<L2Advertisement>,
     namespaces: Table<Namespace>,
     nodes: Table<Node>,
+    api_server: Table<BTreeSet<IpAddr>>,
+    /// The address by which we reach it ourselves.
+    own_api_server: Option<IpAddr>,
+    networks: Table<Option<NodeNetwork>>,
     sent: Option<Resources>,
 }
 
@@ -45,7 +56,7 @@ pub(super) fn slim_advertisement(mut advertisement: L2Advertisement) -> L2Advert
     advertisement
 }
 
-/// Nothing of a Node but its labels.
+/// Nothing of a Node but its labels and addresses.
 pub(super) fn slim_node(node: &core::Node) -> Node {
     Node { network_unavailable: false, ..Node::from(node) }
 }
@@ -63,6 +74,11 @@ fn slim_metadata(metadata: ObjectMeta) -> ObjectMeta {
 }
 
 impl Fold {
+    /// Nothing is known but the address by which we reach the API server ourselves.
+    pub(super) fn new(own_api_server: Option<IpAddr>) -> Self {
+        Self { own_api_server, ..Self::default() }
+    }
+
     /// Takes one change in.
     pub(super) fn apply(&mut self, item: Item) {
         match item {
@@ -70,6 +86,8 @@ impl Fold {
             Item::Advertisement(change) => self.advertisements.apply(change),
             Item::Namespace(change) => self.namespaces.apply(change),
             Item::Node(change) => self.nodes.apply(change),
+            Item::ApiServer(change) => self.api_server.apply(change),
+            Item::Network(change) => self.networks.apply(change),
         };
     }
 
@@ -81,15 +99,10 @@ impl Fold {
         })
     }
 
-    /// Whether an advertisement asks for Nodes by label (A29).
-    pub(super) fn needs_nodes(&self) -> bool {
-        self.advertisements.objects().any(|ad| !ad.spec.node_selectors.is_empty())
-    }
-
-    /// Whether the Nodes are known. Nothing waits for them for long: they decide
-    /// what is said of an advertisement, not what it does.
-    pub(super) fn knows_nodes(&self) -> bool {
-        self.nodes.is_listed()
+    /// Whether all is known that belongs to somebody else. Nothing waits for it for long: what is
+    /// given out meanwhile is kept and warned of, and answered by nobody.
+    pub(super) fn knows_surroundings(&self) -> bool {
+        self.nodes.is_listed() && self.api_server.is_listed() && self.networks.is_listed()
     }
 
     /// Everything, if it is known whole and differs from what this gave last.
@@ -123,9 +136,10 @@ impl Fold {
         let pools = pools.cloned().map(|pool| IPAddressPool { status: None, ..pool }).collect();
         let l2_advertisements = ads.cloned().map(|ad| L2Advertisement { status: None, ..ad }).collect();
         let namespaces = self.namespaces.objects().cloned().collect();
-        let nodes =
-            (self.knows_nodes() && self.needs_nodes()).then(|| self.nodes.objects().cloned().collect());
-        Resources { pools, l2_advertisements, namespaces, nodes, undecodable, ..Resources::default() }
+        let nodes = self.nodes.is_listed().then(|| self.nodes.objects().cloned().collect());
+        let api_server = self.api_server.objects().flatten().copied().chain(self.own_api_server).collect();
+        let node_networks = self.networks.objects().flatten().cloned().collect();
+        Resources { pools, l2_advertisements, namespaces, nodes, api_server, node_networks, undecodable }
     }
 
     /// Every status, once pools and advertisements are listed.
@@ -260,12 +274,8 @@ mod tests {
             slim_node(&serde_json::from_value(node).expect("it is a Node"))
         };
         let mut fold = listed(vec![seen("pool", Ok(pool(1, 0)))]);
-        assert!(fold.changed().is_some() && !fold.needs_nodes());
-        let mut advertisement = L2Advertisement::new("l2", L2AdvertisementSpec::default());
-        advertisement.spec.node_selectors = vec![LabelSelector::default()];
-        fold.apply(Item::Advertisement(Change::Applied(seen("l2", Ok(advertisement)))));
         let resources = fold.changed().expect("it waits for no Node");
-        assert!(fold.needs_nodes() && resources.nodes.is_none());
+        assert!(resources.nodes.is_none());
         fold.apply(Item::Node(Change::List(vec![seen("n1", Ok(node("east", "False")))])));
         let nodes = fold.changed().and_then(|resources| resources.nodes).expect("they are known");
         assert_eq!(nodes[0].labels["zone"], "east");
@@ -273,6 +283,33 @@ mod tests {
         assert!(fold.changed().is_none(), "a heartbeat");
         fold.apply(Item::Node(Change::Applied(seen("n1", Ok(node("west", "True"))))));
         assert!(fold.changed().is_some(), "a label");
+    }
+
+    #[test]
+    fn what_belongs_to_others_is_told_as_it_becomes_known() {
+        let ip = |text: &str| text.parse::<IpAddr>().expect("a literal");
+        let mut fold = Fold::new(Some(ip("10.0.0.100")));
+        fold.apply(Item::Pool(Change::List(vec![seen("pool", Ok(pool(1, 0)))])));
+        fold.apply(Item::Advertisement(Change::List(Vec::new())));
+        let resources = fold.changed().expect("it waits for nothing");
+        assert_eq!(resources.api_server, [ip("10.0.0.100")].into());
+        assert!(!fold.knows_surroundings());
+        let addresses = serde_json::json!([{ "type": "InternalIP", "address": "10.0.0.2" },
+            { "type": "ExternalIP", "address": "192.0.2.7" }, { "type": "Hostname", "address": "n1" }]);
+        let node = serde_json::json!({ "metadata": { "name": "n1" }, "status": { "addresses": addresses } });
+        let node = slim_node(&serde_json::from_value(node).expect("it is a Node"));
+        fold.apply(Item::Node(Change::List(vec![seen("n1", Ok(node))])));
+        let nodes = fold.changed().and_then(|resources| resources.nodes).expect("they are known");
+        assert_eq!(nodes[0].addresses, [ip("10.0.0.2"), ip("192.0.2.7")].into());
+        fold.apply(Item::ApiServer(Change::List(vec![seen("kubernetes", Ok([ip("10.0.0.11")].into()))])));
+        let resources = fold.changed().expect("the API server's endpoints are known");
+        assert_eq!(resources.api_server, [ip("10.0.0.11"), ip("10.0.0.100")].into());
+        let network =
+            NodeNetwork { node: "n1".into(), addresses: [].into(), gateways: [ip("10.0.0.1")].into() };
+        let objects = vec![seen("controller", Ok(None)), seen("speaker-n1", Ok(Some(network.clone())))];
+        fold.apply(Item::Network(Change::List(objects)));
+        assert_eq!(fold.changed().expect("a speaker has said it").node_networks, [network]);
+        assert!(fold.knows_surroundings());
     }
 
     #[test]
