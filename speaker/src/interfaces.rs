@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use ferrolb_api::IpFamily;
 use futures::{Stream, StreamExt};
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 use speaker_core::{Input, Interface, InterfaceId, MacAddr};
 use tokio::sync::mpsc;
@@ -31,6 +33,9 @@ const REFRESH: Duration = Duration::from_secs(180);
 const RECONNECT: Duration = Duration::from_secs(1);
 /// A dump that hangs is given up; the kernel answers within milliseconds.
 const DUMP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Routes are waited for less long: without them only the gateways are not known.
+const ROUTES_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Sends [`Input::Interfaces`] at the start and whenever the list changes, until
 /// the receiver is gone. A failing netlink socket is opened anew.
@@ -105,10 +110,65 @@ async fn list(handle: &Handle, exclude: &ExcludeList) -> Result<Vec<Interface>, 
             interface.addresses.push((address, message.header.prefix_len));
         }
     }
+    match timeout(ROUTES_TIMEOUT, gateways(handle)).await {
+        Ok(Ok(gateways)) => {
+            for (index, gateway) in gateways {
+                if let Some(interface) = interfaces.get_mut(&InterfaceId(index)) {
+                    interface.gateways.push(gateway);
+                }
+            }
+        }
+        // Nothing is announced by them; interfaces matter more.
+        Ok(Err(error)) => tracing::debug!(%error, "interfaces: no routes"),
+        Err(_) => tracing::debug!("interfaces: the list of routes takes too long"),
+    }
     for interface in interfaces.values_mut() {
         interface.addresses.sort_unstable();
+        interface.gateways.sort_unstable();
+        interface.gateways.dedup();
     }
     Ok(interfaces.into_values().collect())
+}
+
+/// The gateways of all default routes, each with the index of its interface. Changes of routes
+/// are not listened to: a network plugin makes too many of them.
+async fn gateways(handle: &Handle) -> Result<Vec<(u32, IpAddr)>, WatchError> {
+    let mut gateways = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut asked = RouteMessage::default();
+        asked.header.address_family = family;
+        let mut routes = Box::pin(handle.route().get(asked).execute());
+        while let Some(route) = routes.next().await {
+            let Some(route) = readable(route)? else { continue };
+            if route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast {
+                gateways.extend(from_route(&route.attributes, None));
+                let hops = route.attributes.iter().filter_map(|attribute| match attribute {
+                    RouteAttribute::MultiPath(hops) => Some(hops),
+                    _ => None,
+                });
+                let hops = hops.flatten();
+                gateways
+                    .extend(hops.filter_map(|hop| from_route(&hop.attributes, Some(hop.interface_index))));
+            }
+        }
+    }
+    Ok(gateways)
+}
+
+/// The gateway in these attributes, and the interface: `index`, or that of the attributes.
+fn from_route(attributes: &[RouteAttribute], index: Option<u32>) -> Option<(u32, IpAddr)> {
+    let oif = attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    });
+    let gateway = attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(address)) => Some(IpAddr::from(*address)),
+        RouteAttribute::Gateway(RouteAddress::Inet6(address)) => Some(IpAddr::from(*address)),
+        RouteAttribute::Via(RouteVia::Inet(address)) => Some(IpAddr::from(*address)),
+        RouteAttribute::Via(RouteVia::Inet6(address)) => Some(IpAddr::from(*address)),
+        _ => None,
+    });
+    Some((index.or(oif)?, gateway?))
 }
 
 /// An answer of the kernel about one object is left out; a broken socket is not
@@ -144,6 +204,7 @@ fn from_link(link: &LinkMessage) -> Option<Interface> {
         name: name?,
         mac: mac.filter(|mac| mac.is_unicast()),
         addresses: Vec::new(),
+        gateways: Vec::new(),
         is_up: flags.contains(LinkFlags::Up),
         has_carrier: flags.contains(LinkFlags::LowerUp),
         can_broadcast: flags.contains(LinkFlags::Broadcast),

@@ -4,8 +4,10 @@
 mod l2_status;
 
 use std::fmt::Debug;
+use std::net::IpAddr;
 
 use ferrolb_api::configuration_state;
+use ferrolb_api::crd::configuration_state::NetworkStatus;
 use ferrolb_api::endpoints::SERVICE_NAME_LABEL;
 use ferrolb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
 use ferrolb_shell::admin::metrics::ClientMetrics;
@@ -36,6 +38,8 @@ pub struct Settings {
     pub peer_labels: Option<String>,
     /// Its own Pod, the owner of the status objects that it writes (G31).
     pub pod_name: Option<String>,
+    /// Where the client reaches the API server, if that is an address.
+    pub api_server: Option<IpAddr>,
 }
 
 /// Watches, and says what it sees to `inputs`; writes and logs the core's
@@ -62,8 +66,10 @@ pub async fn run(
     let (statuses, status_writer) =
         l2_status::channel(client.clone(), &settings.namespace, own_pod.clone(), errors.clone());
     let status_writer = tokio::spawn(status_writer.run());
-    let state = ConfigurationStateWriter::new(&client, &settings.namespace, subject, own_pod, judged, errors);
-    let outlets = Outlets { events, statuses, judgement };
+    let (network, seen_network) = watch::channel(None);
+    let state = ConfigurationStateWriter::new(&client, &settings.namespace, subject, own_pod, judged, errors)
+        .with_network(seen_network);
+    let outlets = Outlets { events, statuses, judgement, network };
     let taken = tokio::spawn(take(reports, outlets, metrics.clone()));
     let watches = Watches { client, inputs, metrics, readiness };
     tokio::select! {
@@ -84,11 +90,12 @@ struct Outlets {
     events: Events,
     statuses: WriteSender<String, L2StatusChange>,
     judgement: watch::Sender<Judgement>,
+    network: watch::Sender<Option<NetworkStatus>>,
 }
 
 /// Takes the core's reports to where they belong.
 async fn take(mut reports: mpsc::Receiver<Report>, outlets: Outlets, metrics: ClientMetrics) {
-    let Outlets { events, statuses, judgement } = outlets;
+    let Outlets { events, statuses, judgement, network } = outlets;
     while let Some(report) = reports.recv().await {
         match report {
             Report::Event { service, uid, reason, message } => {
@@ -111,6 +118,9 @@ async fn take(mut reports: mpsc::Receiver<Report>, outlets: Outlets, metrics: Cl
                 judgement.send_replace(Some(configuration_state::message(&report.rejected)));
                 notices::log_configuration(&report);
             }
+            Report::Network(seen) => {
+                network.send_replace(Some(NetworkStatus::from(&seen)));
+            }
             Report::Notice(notice) => notices::log(&notice),
         }
     }
@@ -125,11 +135,12 @@ struct Watches {
 
 impl Watches {
     async fn run(&self, settings: Settings) {
-        let Settings { namespace, peer_labels, .. } = settings;
+        let Settings { namespace, peer_labels, api_server, .. } = settings;
         let source = Source {
             client: self.client.clone(),
             namespace: namespace.clone(),
             readiness: self.readiness.clone(),
+            api_server,
         };
         let slices = Some(SERVICE_NAME_LABEL.to_owned());
         tokio::join!(

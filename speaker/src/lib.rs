@@ -118,7 +118,7 @@ fn core_settings(settings: &Settings) -> anyhow::Result<speaker_core::Settings> 
 /// Starts everything and waits until the event loop has ended.
 async fn serve(prepared: Prepared, surroundings: Surroundings) -> anyhow::Result<()> {
     let Prepared { settings, core, sockets, exclude, .. } = prepared;
-    let Surroundings { client, endpoints, shutdown } = surroundings;
+    let Surroundings { client, api_server, endpoints, shutdown } = surroundings;
     let (kubernetes_sender, kubernetes) = mpsc::channel(KUBERNETES_INPUTS);
     let (interfaces_sender, interfaces) = mpsc::channel(INTERFACE_INPUTS);
     let (reports, reports_receiver) = mpsc::channel(REPORTS);
@@ -137,6 +137,7 @@ async fn serve(prepared: Prepared, surroundings: Surroundings) -> anyhow::Result
             node: settings.node,
             peer_labels: settings.gossip.map(|gossip| gossip.labels),
             pod_name: settings.pod_name,
+            api_server,
         },
         kubernetes_sender,
         reports_receiver,

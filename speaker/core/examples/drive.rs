@@ -57,6 +57,7 @@ fn inputs() -> Result<[Input<'static>; 5], serde_json::Error> {
         name: "eth0".to_owned(),
         mac: Some(MacAddr([2, 0, 0, 0, 0, 1])),
         addresses: vec![([192, 0, 2, 1].into(), 24)],
+        gateways: Vec::new(),
         is_up: true,
         has_carrier: true,
         can_broadcast: true,
@@ -65,6 +66,7 @@ fn inputs() -> Result<[Input<'static>; 5], serde_json::Error> {
         ipv6_is_off: false,
     };
     let endpoints = EndpointSlice {
+        api_server: Default::default(),
         namespace: "default".to_owned(),
         name: "web-1".to_owned(),
         service: Some(ServiceKey::new("default", "web")),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use ferrolb_api::config::ConfigurationReport;
+use ferrolb_api::config::{ConfigurationReport, NodeNetwork};
 use ferrolb_api::l2_status::{L2StatusContent, Subject, Time};
 use ferrolb_api::{NodeName, ServiceKey};
 
@@ -76,6 +76,9 @@ pub enum Report {
     /// The custom resources were judged anew: say so in the `ConfigurationState`,
     /// the metrics and the log (A54 to A58). The latest wins.
     Configuration(ConfigurationReport),
+    /// What stands on this node's network, so that the controller gives none of it to a Service: say
+    /// so in the `ConfigurationState`. The latest wins.
+    Network(NodeNetwork),
     /// Something worth a log line or a line of the simulator's timeline.
     Notice(Notice),
 }

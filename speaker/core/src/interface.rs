@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-use ferrolb_api::IpFamily;
+use ferrolb_api::config::NodeNetwork;
+use ferrolb_api::{IpFamily, NodeName};
+use ipnet::IpNet;
 
 use crate::ownership::reach::Subnet;
 
@@ -46,6 +48,8 @@ pub struct Interface {
     pub mac: Option<MacAddr>,
     /// Its addresses with their prefix lengths.
     pub addresses: Vec<(IpAddr, u8)>,
+    /// The gateways of the default routes that go out on it.
+    pub gateways: Vec<IpAddr>,
     /// Administratively up (`IFF_UP`).
     pub is_up: bool,
     /// Has a carrier (`IFF_LOWER_UP`).
@@ -118,6 +122,25 @@ impl Interface {
         let mut subnets = self.addresses.iter().filter_map(|(own, prefix)| Subnet::of(*own, *prefix));
         subnets.any(|subnet| subnet.contains(address))
     }
+}
+
+/// What stands on the network of `node`. An address counts where neighbours ask for it: one on a
+/// dummy, as kube-proxy keeps those of Services in its IPVS mode, does not.
+pub(crate) fn network(node: &NodeName, interfaces: &[Interface]) -> NodeNetwork {
+    let mut network =
+        NodeNetwork { node: node.clone(), addresses: BTreeSet::new(), gateways: BTreeSet::new() };
+    for interface in interfaces {
+        for (address, prefix) in &interface.addresses {
+            let address = address.to_canonical();
+            if interface.can_announce(IpFamily::of(address))
+                && let Ok(net) = IpNet::new(address, *prefix)
+            {
+                network.addresses.insert((interface.name.clone(), net));
+            }
+        }
+        network.gateways.extend(interface.gateways.iter().map(IpAddr::to_canonical));
+    }
+    network
 }
 
 /// Where an address is announced (D41).

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use ferrolb_api::config::{self, Config, Resources, Verdict};
+use ferrolb_api::config::{self, Config, NodeNetwork, Occupied, Resources, Verdict};
 use ferrolb_api::{EndpointSlice, IpFamily, Node, NodeName, Service, ServiceKey};
 
 use crate::effect::WithdrawReason;
@@ -39,6 +40,11 @@ pub(crate) struct Ownership {
     owners: OwnerCache,
     /// The subnets of the nodes that addresses of pools lie in (W13).
     subnets: BTreeSet<Subnet>,
+    /// Where this node reaches the API server, and what it sees on its own interfaces.
+    api_server: BTreeSet<IpAddr>,
+    network: Option<NodeNetwork>,
+    /// The addresses that somebody else has, as far as this node knows.
+    occupied: Occupied,
     /// Services that this node owns and has no usable interface for, as far as all
     /// their addresses go, and what was said of each (D44).
     failed: BTreeMap<ServiceKey, String>,
@@ -96,6 +102,9 @@ impl Ownership {
             checked: BTreeMap::new(),
             owners: OwnerCache::default(),
             subnets: BTreeSet::new(),
+            api_server: BTreeSet::new(),
+            network: None,
+            occupied: Occupied::default(),
             failed: BTreeMap::new(),
             work: Work::default(),
         }
@@ -114,6 +123,10 @@ impl Ownership {
         members: Members<'_>,
     ) -> (Vec<Verdict>, bool) {
         let checked = config::check(resources, self.cluster.config());
+        if self.api_server != resources.api_server {
+            self.api_server.clone_from(&resources.api_server);
+            self.find_occupied();
+        }
         (checked.verdicts, self.set_config(checked.config, members))
     }
 
@@ -147,17 +160,47 @@ impl Ownership {
 
     /// Takes all EndpointSlices.
     pub(crate) fn set_endpoint_slices(&mut self, slices: Vec<EndpointSlice>) {
-        self.work.services.extend(self.cluster.set_endpoint_slices(slices));
+        let affected = self.cluster.set_endpoint_slices(slices);
+        self.endpoints_changed(affected);
     }
 
     /// Takes one EndpointSlice.
     pub(crate) fn set_endpoint_slice(&mut self, slice: EndpointSlice) {
-        self.work.services.extend(self.cluster.set_endpoint_slice(slice));
+        let affected = self.cluster.set_endpoint_slice(slice);
+        self.endpoints_changed(affected);
     }
 
     /// Forgets one EndpointSlice.
     pub(crate) fn remove_endpoint_slice(&mut self, namespace: String, name: String) {
-        self.work.services.extend(self.cluster.remove_endpoint_slice(namespace, name));
+        let affected = self.cluster.remove_endpoint_slice(namespace, name);
+        self.endpoints_changed(affected);
+    }
+
+    fn endpoints_changed(&mut self, affected: BTreeSet<ServiceKey>) {
+        if affected.contains(&cluster::api_server_service()) {
+            self.find_occupied();
+        }
+        self.work.services.extend(affected);
+    }
+
+    /// Takes what this node sees on its interfaces. Gives whether that is news.
+    pub(crate) fn set_network(&mut self, network: NodeNetwork) -> bool {
+        let is_news = self.network.as_ref() != Some(&network);
+        self.network = Some(network);
+        if is_news {
+            self.find_occupied();
+        }
+        is_news
+    }
+
+    /// Each Service is looked at where an address is somebody else's now, or no more.
+    fn find_occupied(&mut self) {
+        let api_server = self.api_server.iter().chain(self.cluster.api_server());
+        let occupied = Occupied::new(api_server, self.cluster.nodes().values(), &self.network);
+        if self.occupied != occupied {
+            self.occupied = occupied;
+            self.work.all = true;
+        }
     }
 
     /// Takes all Nodes.
@@ -165,6 +208,7 @@ impl Ownership {
         if self.cluster.set_nodes(nodes) {
             self.owners.candidates_changed();
             self.work.all = true;
+            self.find_occupied();
         }
     }
 
@@ -332,6 +376,7 @@ impl Ownership {
             load_balancer_class: self.load_balancer_class.as_deref(),
             config: self.cluster.config(),
             subnets: &self.subnets,
+            occupied: &self.occupied,
         }
     }
 }

@@ -8,12 +8,12 @@ use ferrolb_api::config::{ConfigurationReport, Resources};
 use ferrolb_api::{NodeName, ServiceKey, Time};
 
 use crate::counters::Counters;
-use crate::effect::{Effect, EventReason, Notice, WithdrawReason};
+use crate::effect::{Effect, EventReason, Notice, Report, WithdrawReason};
 use crate::gossip::membership::Membership;
 use crate::gossip::output::Output;
 use crate::graceful_shutdown::GracefulShutdown;
 use crate::input::{Input, Peer};
-use crate::interface::{Interface, InterfaceId};
+use crate::interface::{self, Interface, InterfaceId};
 use crate::lifecycle::Lifecycle;
 use crate::not_ready::NotReady;
 use crate::outputs::Outputs;
@@ -212,6 +212,10 @@ impl Speaker {
     }
 
     fn set_interfaces(&mut self, now: Time, interfaces: Vec<Interface>) {
+        let network = interface::network(&self.settings.node, &interfaces);
+        if self.ownership.set_network(network.clone()) {
+            self.outputs.report(Report::Network(network));
+        }
         self.wire.set_interfaces(now, interfaces);
         // D44: a name that was missing may be there now.
         self.ownership.elect();

@@ -110,6 +110,7 @@ fn f42_where_arp_and_ndp_are_answered_is_told() {
         name: name.to_owned(),
         mac: Some(MacAddr(MAC)),
         addresses: Vec::new(),
+        gateways: Vec::new(),
         is_up,
         has_carrier: true,
         can_broadcast,

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ferrolb_api::config::{Advertisement, Config, Pool};
+use ferrolb_api::config::{Advertisement, Config, Occupant, Occupied, Pool};
 use ferrolb_api::service::{Ingress, TrafficPolicy};
 use ferrolb_api::{Node, NodeName, Service};
 
@@ -41,6 +41,8 @@ pub(crate) struct Context<'a> {
     pub(crate) config: &'a Config,
     /// The subnets of the nodes that addresses of pools lie in (W13).
     pub(crate) subnets: &'a BTreeSet<Subnet>,
+    /// The addresses that somebody else has. Of what stands on interfaces each node knows its own.
+    pub(crate) occupied: &'a Occupied,
 }
 
 /// What can be said of a Service without knowing who asks and who is alive.
@@ -130,7 +132,16 @@ impl<'a> Assessment<'a> {
         };
         self.addresses = entries(service).map(address).collect::<Result<_, _>>()?;
         self.pool = self.context.config.pool_of(&self.addresses);
-        self.pool.map(|_| ()).ok_or(CheckFailure::NotInPool)
+        let pool = self.pool.ok_or(CheckFailure::NotInPool)?;
+        let is_occupied = !pool.allow_occupied && self.occupants().next().is_some();
+        if is_occupied { Err(CheckFailure::Occupied) } else { Ok(()) }
+    }
+
+    /// Those of its addresses that somebody else answers for, and who.
+    fn occupants(&self) -> impl Iterator<Item = (IpAddr, &'a Occupant)> {
+        let occupied = self.context.occupied;
+        let occupant = move |address: &IpAddr| Some((*address, occupied.occupant(*address)?));
+        self.addresses.iter().filter_map(occupant).filter(|(_, by)| !by.yields_to_a_request())
     }
 
     /// D7, D8: those that announce the pool and apply to the Service.
@@ -274,6 +285,9 @@ impl<'a> Assessment<'a> {
                 entries(self.service).find_map(text).into_iter().collect()
             }
             CheckFailure::NotInPool => self.addresses.iter().collect(),
+            CheckFailure::Occupied => {
+                self.occupants().map(|(address, by)| format!("{address} is {by}")).collect()
+            }
             CheckFailure::NotAdvertised => self.pool.iter().map(|pool| &pool.name).collect(),
             CheckFailure::NotSelected => self.of_pool().map(|(_, ad)| &ad.name).collect(),
             CheckFailure::SharedUnderSelectors => self.selecting().iter().map(|ad| &ad.name).collect(),

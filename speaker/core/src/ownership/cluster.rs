@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::net::IpAddr;
+
 use ferrolb_api::config::Config;
-use ferrolb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
+use ferrolb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey, endpoints};
 
 use crate::ownership::assessment::Endpoints;
 
@@ -18,6 +20,11 @@ pub(crate) struct Cluster {
     nodes: BTreeMap<NodeName, Node>,
     config: Config,
     synced: Synced,
+}
+
+/// The Service of the API server itself.
+pub(crate) fn api_server_service() -> ServiceKey {
+    ServiceKey::new(endpoints::API_SERVER_NAMESPACE, endpoints::API_SERVER_SLICE)
 }
 
 /// What has been listed at least once.
@@ -55,6 +62,12 @@ impl Cluster {
     /// All Nodes.
     pub(crate) const fn nodes(&self) -> &BTreeMap<NodeName, Node> {
         &self.nodes
+    }
+
+    /// The endpoints of the API server.
+    pub(crate) fn api_server(&self) -> impl Iterator<Item = &IpAddr> {
+        let slices = self.slices_of.get(&api_server_service()).into_iter().flatten();
+        slices.filter_map(|key| self.slices.get(key)).flat_map(|slice| &slice.api_server)
     }
 
     /// All Services.
@@ -173,6 +186,7 @@ mod tests {
             can_serve: *can_serve,
         };
         EndpointSlice {
+            api_server: Default::default(),
             namespace: "default".to_owned(),
             name: name.to_owned(),
             service: service.map(|service| ServiceKey::new("default", service)),

@@ -43,6 +43,8 @@ pub enum CheckFailure {
     NotAnAddress,
     /// Its addresses are not all in one pool.
     NotInPool,
+    /// Somebody else has one of them.
+    Occupied,
     /// No advertisement announces its pool.
     NotAdvertised,
     /// Those that do select other Services.
@@ -86,11 +88,12 @@ impl Check {
 
 impl CheckFailure {
     /// All of them, in the order of the checks.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NotOurs,
         Self::NoAddress,
         Self::NotAnAddress,
         Self::NotInPool,
+        Self::Occupied,
         Self::NotAdvertised,
         Self::NotSelected,
         Self::SharedUnderSelectors,
@@ -110,7 +113,7 @@ impl CheckFailure {
         match self {
             Self::NotOurs => Check::Class,
             Self::NoAddress | Self::NotAnAddress => Check::Address,
-            Self::NotInPool => Check::Pool,
+            Self::NotInPool | Self::Occupied => Check::Pool,
             Self::NotAdvertised | Self::NotSelected | Self::SharedUnderSelectors => Check::Advertisement,
             Self::NoEndpoint | Self::NoLocalEndpoint => Check::Endpoints,
             Self::NoNodeSelected | Self::NodesExcluded | Self::NetworkUnavailable => Check::Nodes,
@@ -132,6 +135,10 @@ impl CheckFailure {
             Self::NotInPool => {
                 "{addresses} is in no IPAddressPool that is in force; add a pool with it, or look at the Ready \
                  condition of the pool that should have it"
+            }
+            Self::Occupied => {
+                "{owners}; nobody else is to answer for that. Give the Service another address, or set \
+                 allowOccupiedAddresses of the pool"
             }
             Self::NotAdvertised => {
                 "no L2Advertisement in force announces IPAddressPool {pool}; create one, or add the pool to one \
@@ -180,7 +187,7 @@ impl CheckFailure {
             Self::NotOurs => WithdrawReason::NotLoadBalancer,
             Self::NoAddress => WithdrawReason::NoIpAllocated,
             Self::NotAnAddress => WithdrawReason::InvalidIp,
-            Self::NotInPool => WithdrawReason::IpNotAllowed,
+            Self::NotInPool | Self::Occupied => WithdrawReason::IpNotAllowed,
             Self::SharedUnderSelectors => WithdrawReason::SharedIpWithServiceSelector,
             Self::NotAdvertised | Self::NotSelected | Self::NoNodeSelected => {
                 WithdrawReason::NoMatchingAdvertisement

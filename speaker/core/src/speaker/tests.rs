@@ -18,6 +18,7 @@ use ferrolb_api::{EndpointSlice, Node, Service};
 mod alone;
 mod conflicts;
 mod ipv6;
+mod occupied;
 mod one_segment;
 mod reporting;
 mod segments;
@@ -78,6 +79,7 @@ fn interface(node: usize) -> Interface {
         name: "eth0".to_owned(),
         mac: Some(mac(node)),
         addresses: vec![(address(node).ip(), 24)],
+        gateways: Vec::new(),
         is_up: true,
         has_carrier: true,
         can_broadcast: true,
@@ -97,6 +99,7 @@ fn slice(service: &str, endpoints: &[(usize, bool)]) -> EndpointSlice {
         .map(|(node, can_serve)| Endpoint { node: Some(name(*node)), can_serve: *can_serve })
         .collect();
     EndpointSlice {
+        api_server: Default::default(),
         namespace: "default".to_owned(),
         name: format!("{service}-1"),
         service: Some(key(service)),

@@ -64,7 +64,8 @@ impl World {
             ignore_exclude_label: self.ignore_exclude_label,
         };
         let (load_balancer_class, subnets) = (self.class, &BTreeSet::new());
-        let context = Context { load_balancer_class, config: &self.config, subnets };
+        let occupied = &Occupied::new([], self.nodes.values(), []);
+        let context = Context { load_balancer_class, config: &self.config, subnets, occupied };
         assess(context, &self.service, &self.endpoints).state(election)
     }
 
@@ -101,6 +102,14 @@ const CHAIN: &[(CheckFailure, Edit, &[&str])] = &[
         CheckFailure::NotInPool,
         |w| w.service.ingress = vec![Ingress::Ip([10, 0, 0, 1].into())],
         &["10.0.0.1 is in no IPAddressPool", "add a pool", "Ready condition"],
+    ),
+    (
+        CheckFailure::Occupied,
+        |w| {
+            let Some(Ingress::Ip(address)) = w.service.ingress.first().cloned() else { return };
+            w.nodes.values_mut().take(1).for_each(|node| node.addresses = [address].into());
+        },
+        &["is Node cp01's", "another address", "allowOccupiedAddresses"],
     ),
     (
         CheckFailure::NotAdvertised,

@@ -191,7 +191,12 @@ fn judge(
     own: Option<&Node>,
 ) -> Result<Eligible, WithdrawReason> {
     let subnets = &BTreeSet::new();
-    assess(Context { load_balancer_class: class, config, subnets }, service, endpoints).on_node(own)
+    assess(
+        Context { load_balancer_class: class, config, subnets, occupied: &Occupied::default() },
+        service,
+        endpoints,
+    )
+    .on_node(own)
 }
 
 static UNKNOWN: Reaches = Reaches::new();
@@ -317,6 +322,7 @@ fn reach(links: &[(&str, &[&str])]) -> Reach {
         name: name.trim_start_matches('!').to_owned(),
         mac: Some(MacAddr([2, 0, 0, 0, 0, 1])),
         addresses: subnets.iter().map(|subnet| address_in(subnet)).collect(),
+        gateways: Vec::new(),
         is_up: true,
         has_carrier: true,
         can_broadcast: !name.starts_with('!'),

@@ -1,10 +1,10 @@
 //! One speaker: from inputs to announcements, answers and events.
 
 use super::*;
-use crate::interface::InterfaceSet;
+use crate::interface::{self, InterfaceSet};
 
 /// A speaker on the only node, told of these Services.
-fn single(services: &[Service]) -> Speaker {
+pub(super) fn single(services: &[Service]) -> Speaker {
     let mut speaker = Speaker::new(without_membership(0));
     tell(&mut speaker, at(0), 0, 1, services);
     speaker
@@ -59,7 +59,9 @@ fn d5_services_before_the_configuration_wait_for_it() {
     speaker.handle(at(10), Input::Service(Box::new(web())));
     speaker.handle(at(60_000), Input::Timeout);
     // Without membership there is nobody to wait for; of the Service nothing is said.
-    assert_eq!(drain(&mut speaker), [Effect::Report(Report::Notice(Notice::Joined { members: vec![] }))]);
+    let network = interface::network(&name(0), &[interface(0)]);
+    let said = [Report::Network(network), Report::Notice(Notice::Joined { members: vec![] })];
+    assert_eq!(drain(&mut speaker), said.map(Effect::Report));
     assert_eq!(announced(&speaker), []);
     assert_eq!(ask(&mut speaker, at(60_000), vip(101)), None);
     assert!(speaker.is_ready().is_err());
@@ -462,7 +464,7 @@ fn d14_h113_local_needs_an_endpoint_on_the_node() {
 #[test]
 fn h115_each_of_255_addresses_has_one_owner() {
     let both = |last: u8| {
-        let ip = [IpAddr::from(vip(last))];
+        let ip = [IpAddr::from([10, 0, 0, last])];
         [service(&format!("a{last}"), &ip), service(&format!("b{last}"), &ip)]
     };
     let services: Vec<Service> = (1..=255).flat_map(both).collect();

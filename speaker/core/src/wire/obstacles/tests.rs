@@ -9,6 +9,7 @@ fn interface(id: u32, name: &str) -> Interface {
         name: name.to_owned(),
         mac: Some(MacAddr([2, 0, 0, 0, 0, 9])),
         addresses: Vec::new(),
+        gateways: Vec::new(),
         is_up: true,
         has_carrier: true,
         can_broadcast: true,
