@@ -124,6 +124,7 @@ fn nic() -> Interface {
         name: "eth0".to_owned(),
         mac: Some(OWN_MAC),
         addresses: vec![([10, 100, 255, 254].into(), 16)],
+        gateways: Vec::new(),
         is_up: true,
         has_carrier: true,
         can_broadcast: true,

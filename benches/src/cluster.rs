@@ -114,6 +114,7 @@ pub fn nodes(count: usize) -> Vec<Node> {
 pub fn slice(number: usize, nodes: usize) -> EndpointSlice {
     let key = ServiceKey::new("default", format!("service-{number:06}"));
     EndpointSlice {
+        api_server: Default::default(),
         namespace: "default".to_owned(),
         name: format!("{}-abcde", key.name()),
         service: Some(key),

@@ -36,6 +36,7 @@ impl Controller {
             secret_name: Some("memberlist".to_owned()),
             deployment: Some("controller".to_owned()),
             pod_name: Some("controller-7d".to_owned()),
+            api_server: None,
         };
         let readiness = Readiness::default();
         let endpoints = AdminState { registry: Registry::new(), readiness: readiness.clone() };

@@ -52,6 +52,7 @@ impl Running {
             node: node.into(),
             peer_labels: Some("app=metallb,component=speaker".to_owned()),
             pod_name: Some(format!("speaker-{node}")),
+            api_server: None,
         };
         let (input, inputs) = mpsc::channel(64);
         let (reports, report) = mpsc::channel(1024);
@@ -133,6 +134,7 @@ fn interface(node: &str) -> Interface {
         name: "eth0".to_owned(),
         mac: Some(MacAddr([2, 0, 0, 0, 0, node.as_bytes()[3]])),
         addresses: vec![(address(node).ip(), 24)],
+        gateways: Vec::new(),
         is_up: true,
         has_carrier: true,
         can_broadcast: true,

@@ -6,3 +6,4 @@ mod neighbour_model;
 mod scenarios;
 mod segments;
 mod sweep;
+mod withheld;

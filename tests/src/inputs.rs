@@ -20,6 +20,7 @@ pub fn nic(mac: MacAddr, addresses: &[(IpAddr, u8)]) -> Input<'static> {
         name: "eth0".to_owned(),
         mac: Some(mac),
         addresses: addresses.to_vec(),
+        gateways: Vec::new(),
         is_up: true,
         has_carrier: true,
         can_broadcast: true,
@@ -69,6 +70,7 @@ pub fn cluster(nodes: &[(&str, IpAddr)], addresses: &[IpAddr]) -> Vec<Input<'sta
         addresses: Default::default(),
     };
     let slice = EndpointSlice {
+        api_server: Default::default(),
         namespace: "default".to_owned(),
         name: "nginx-1".to_owned(),
         service: Some(key),

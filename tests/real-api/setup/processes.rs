@@ -22,7 +22,7 @@ pub(crate) use crate::controller_process::Controller;
 /// A client as the program itself makes it.
 async fn connect(api: &ApiServer, account: &str) -> Client {
     let kubeconfig = api.kubeconfig(&ApiUser::account(account));
-    client::connect(Some(&kubeconfig)).await.expect("the harness wrote the file")
+    client::connect(Some(&kubeconfig)).await.expect("the harness wrote the file").0
 }
 
 impl Controller {
@@ -55,6 +55,7 @@ impl SpeakerProcess {
             node: node.into(),
             peer_labels: gossip.then(|| "app=metallb,component=speaker".to_owned()),
             pod_name: Some(format!("speaker-{node}")),
+            api_server: None,
         };
         let (input, inputs) = mpsc::channel(64);
         let (reports, report) = mpsc::channel(1024);
@@ -108,6 +109,7 @@ fn core(node: &'static str, gossip: bool) -> Speaker {
         name: "eth0".to_owned(),
         mac: Some(MacAddr([2, 0, 0, 0, 0, last_byte(node)])),
         addresses: vec![(host, 24)],
+        gateways: Vec::new(),
         is_up: true,
         has_carrier: true,
         can_broadcast: true,

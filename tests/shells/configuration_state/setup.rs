@@ -44,6 +44,7 @@ impl Running {
             secret_name: None,
             deployment: None,
             pod_name: Some(pod_name.to_owned()),
+            api_server: None,
         };
         let (registry, readiness) = (Registry::new(), Readiness::default());
         let endpoints = AdminState { registry: registry.clone(), readiness: readiness.clone() };
@@ -60,6 +61,7 @@ impl Running {
             node: NodeName::from("wk01"),
             peer_labels: None,
             pod_name: Some(pod_name.to_owned()),
+            api_server: None,
         };
         let core = speaker_core::Settings {
             node: NodeName::from("wk01"),

@@ -47,6 +47,7 @@ impl Replica {
             secret_name: Some("memberlist".to_owned()),
             deployment: None,
             pod_name: None,
+            api_server: None,
         };
         let (readiness, registry) = (Readiness::default(), Registry::new());
         let endpoints = AdminState { registry: registry.clone(), readiness: readiness.clone() };

@@ -45,6 +45,7 @@ impl Shell {
             node: NodeName::from("wk01"),
             peer_labels: Some("app=metallb,component=speaker".to_owned()),
             pod_name: Some("speaker-7d".to_owned()),
+            api_server: None,
         };
         let (input, inputs) = mpsc::channel(64);
         let (reports, report) = mpsc::channel(64);

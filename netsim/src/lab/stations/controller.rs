@@ -5,20 +5,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use controller_core::{Controller, Effect, EventReason, Input, Notice, Settings};
-use ferrolb_api::config::{self, Config, ConfigurationReport};
-use ferrolb_api::{ServiceKey, Time};
+use ferrolb_api::config::{self, Config, ConfigurationReport, NodeNetwork};
+use ferrolb_api::{NodeName, ServiceKey, Time};
 
+use crate::lab::address_plan;
 use crate::lab::api::objects::Kind;
 use crate::lab::api::server::{SimulatedApi, WatchId, WriteOutcome};
 use crate::lab::api::store::StoreError;
-use crate::lab::api::view;
+use crate::lab::api::view::{self, WatchCache};
 use crate::lab::api::watch::Update;
 use crate::lab::random::RandomStream;
 
 /// What a controller watches.
-pub const KINDS: &[Kind] = &[Kind::Namespace, Kind::IPAddressPool, Kind::L2Advertisement, Kind::Service];
+pub const KINDS: &[Kind] =
+    &[Kind::Namespace, Kind::IPAddressPool, Kind::L2Advertisement, Kind::Node, Kind::Service];
 /// What [`Input::Resources`] is made of: nothing is told before all are listed.
-const RESOURCES: &[Kind] = &[Kind::Namespace, Kind::IPAddressPool, Kind::L2Advertisement];
+const RESOURCES: &[Kind] = &[Kind::Namespace, Kind::IPAddressPool, Kind::L2Advertisement, Kind::Node];
 /// How long a write takes to reach the API server.
 const WRITE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(4));
 /// Back-off of a failed write: doubles from the first to the last.
@@ -59,6 +61,8 @@ pub struct ControllerProcess {
     /// The configuration that follows from what it was told, judged apart from
     /// the core (S2).
     observed: Config,
+    /// What the speakers have said of their nodes' networks.
+    networks: BTreeMap<NodeName, NodeNetwork>,
     outputs: Vec<ControllerOutput>,
 }
 
@@ -71,13 +75,19 @@ struct Pending {
 
 impl ControllerProcess {
     /// Starts a controller.
-    pub fn start(now: Time, api: &mut SimulatedApi, random: RandomStream) -> Self {
+    pub fn start(
+        now: Time,
+        api: &mut SimulatedApi,
+        random: RandomStream,
+        networks: BTreeMap<NodeName, NodeNetwork>,
+    ) -> Self {
         Self {
             controller: Controller::new(Settings::default()),
             watch: api.open_watch(now, "controller", KINDS),
             pending: BTreeMap::new(),
             random,
             observed: Config::default(),
+            networks,
             outputs: Vec::new(),
         }
     }
@@ -115,12 +125,7 @@ impl ControllerProcess {
             Update::Changed(key) | Update::Gone(key) => key.kind,
         };
         let input = if RESOURCES.contains(&kind) {
-            if !view.has_listed(RESOURCES) {
-                return;
-            }
-            let resources = view.resources();
-            self.observed = config::check(&resources, &self.observed).config;
-            Input::Resources(resources)
+            return self.take_resources(now, view);
         } else {
             match update {
                 Update::Listed(_) => Input::Services(view.services()),
@@ -134,6 +139,28 @@ impl ControllerProcess {
             }
         };
         self.controller.handle(now, input);
+        self.drain(now);
+    }
+
+    /// Takes what a speaker says of its node's network. The `ConfigurationState` that carries it is not
+    /// simulated: it is there at once.
+    pub fn set_network(&mut self, now: Time, api: &SimulatedApi, network: NodeNetwork) {
+        self.networks.insert(network.node.clone(), network);
+        if let Some(view) = api.view(self.watch) {
+            self.take_resources(now, view);
+        }
+    }
+
+    fn take_resources(&mut self, now: Time, view: &WatchCache) {
+        if !view.has_listed(RESOURCES) {
+            return;
+        }
+        let mut resources = view.resources();
+        resources.nodes = Some(view.nodes());
+        resources.api_server = [address_plan::API_VIP.into()].into();
+        resources.node_networks = self.networks.values().cloned().collect();
+        self.observed = config::check(&resources, &self.observed).config;
+        self.controller.handle(now, Input::Resources(resources));
         self.drain(now);
     }
 

@@ -203,6 +203,7 @@ impl Machine {
                 }
                 Report::L2Status { name, change } => SpeakerOutput::L2Status { name, change },
                 Report::Configuration(report) => SpeakerOutput::Configuration(report),
+                Report::Network(network) => SpeakerOutput::Network(network),
                 Report::Notice(notice) => SpeakerOutput::Notice(notice),
             }),
             Effect::JoinGroup { interface, group } => {
@@ -232,6 +233,14 @@ impl Machine {
 }
 
 impl Nic {
+    /// The router, where it is: its default routes are not simulated.
+    fn gateways(&self) -> Vec<IpAddr> {
+        match self.lan {
+            Lan::First => vec![address_plan::ROUTER.into(), address_plan::ipv6(address_plan::ROUTER).into()],
+            Lan::Second => Vec::new(),
+        }
+    }
+
     fn interface(&self) -> Interface {
         let addresses = self.host.addresses();
         let EthernetAddress(mac) = self.host.mac();
@@ -240,6 +249,7 @@ impl Nic {
             name: self.lan.interface().to_owned(),
             mac: Some(MacAddr(mac)),
             addresses: addresses.iter().map(|own| (own.address().into(), own.prefix_len())).collect(),
+            gateways: self.gateways(),
             is_up: true,
             has_carrier: self.has_carrier,
             can_broadcast: true,

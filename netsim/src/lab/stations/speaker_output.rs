@@ -1,7 +1,7 @@
 //! What comes out of a speaker's process, for the wire, the API, the checkers and the trace.
 
 use ferrolb_api::ServiceKey;
-use ferrolb_api::config::ConfigurationReport;
+use ferrolb_api::config::{ConfigurationReport, NodeNetwork};
 use speaker_core::{EventReason, L2StatusChange, Notice};
 
 /// Something that a speaker did, for timeline and checkers.
@@ -11,6 +11,8 @@ pub enum SpeakerOutput {
     Notice(Notice),
     /// It judged the custom resources.
     Configuration(ConfigurationReport),
+    /// It said what stands on its node's network.
+    Network(NodeNetwork),
     /// It made a Kubernetes Event.
     Event {
         /// On which Service.

@@ -107,7 +107,8 @@ impl World {
 
     pub(super) fn start_controller(&mut self) {
         let random = self.seed.stream(&format!("controller/{}", self.now));
-        self.stations.controller = Some(ControllerProcess::start(self.now, &mut self.api, random));
+        let networks = self.stations.networks.clone();
+        self.stations.controller = Some(ControllerProcess::start(self.now, &mut self.api, random, networks));
         self.log("controller", Tone::Plain, "starts");
     }
 

@@ -1,8 +1,10 @@
 //! Whoever is in a run: nodes, clients, probe hosts, the host of the API server's address, the adversary, the controller.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ferrolb_api::Time;
+use ferrolb_api::config::NodeNetwork;
+use ferrolb_api::{NodeName, Time};
 use smoltcp::wire::IpCidr;
 
 use crate::lab::address_plan::{self, Lan};
@@ -42,6 +44,8 @@ pub(super) struct Stations {
     pub(super) api_host: Host,
     pub(super) adversary: Adversary,
     pub(super) controller: Option<ControllerProcess>,
+    /// What the speakers have said last of their nodes' networks.
+    pub(super) networks: BTreeMap<NodeName, NodeNetwork>,
 }
 
 impl Stations {
@@ -54,6 +58,7 @@ impl Stations {
             api_host: api_host(seed),
             adversary: Adversary::new(seed),
             controller: None,
+            networks: BTreeMap::new(),
         }
     }
 

@@ -51,6 +51,12 @@ impl World {
                 let name = self.stations.nodes[index].name().clone();
                 self.configuration(name.as_str(), &report, Rejected::object);
             }
+            SpeakerOutput::Network(network) => {
+                self.stations.networks.insert(network.node.clone(), network.clone());
+                if let Some(controller) = &mut self.stations.controller {
+                    controller.set_network(self.now, &self.api, network);
+                }
+            }
             SpeakerOutput::Event { service, reason, message } => {
                 let name = self.stations.nodes[index].name().to_string();
                 self.record.events.push(RecordedEvent::new(
