@@ -10,6 +10,8 @@ pub const LOAD_BALANCER_IPS: &str = "metallb.io/loadBalancerIPs";
 pub const ALLOW_SHARED_IP: &str = "metallb.io/allow-shared-ip";
 /// The pool the addresses were taken from; written by the controller (C72).
 pub const IP_ALLOCATED_FROM_POOL: &str = "metallb.io/ip-allocated-from-pool";
+/// What a Service has lost because no pool held it any more ([`crate::LostAddresses`]); written by the controller.
+pub const LOST_ADDRESSES: &str = "metallb.io/lost-addresses";
 /// Prefix of all names.
 pub const PREFIX: &str = "metallb.io/";
 /// Prefix of the old names, honoured where the new key is absent (C73).
@@ -17,8 +19,8 @@ pub const DEPRECATED_PREFIX: &str = "metallb.universe.tf/";
 
 /// The names of the annotations that users write, without their prefix.
 const REQUESTS: [&str; 3] = ["address-pool", "loadBalancerIPs", "allow-shared-ip"];
-/// The name of the one that the controller writes.
-const ORIGIN: &str = "ip-allocated-from-pool";
+/// The names of those that the controller writes.
+const WRITTEN: [&str; 2] = ["ip-allocated-from-pool", "lost-addresses"];
 
 /// The key that was most likely meant by `key`, which is none of ours.
 #[must_use]
@@ -57,6 +59,8 @@ pub struct Annotations {
     pub allocated_from_pool: Option<String>,
     /// The same under its deprecated key, as an older MetalLB has written it.
     pub deprecated_allocated_from_pool: Option<String>,
+    /// [`LOST_ADDRESSES`], as written; of this Service only if it has its UID.
+    pub lost_addresses: Option<String>,
     /// The full keys with the deprecated prefix that users write, in order.
     pub deprecated: Vec<String>,
     /// Keys with either prefix that nobody reads, in order.
@@ -86,12 +90,13 @@ impl From<&BTreeMap<String, String>> for Annotations {
             deprecated_allocated_from_pool: old(IP_ALLOCATED_FROM_POOL)
                 .and_then(|key| annotations.get(&key))
                 .cloned(),
+            lost_addresses: annotations.get(LOST_ADDRESSES).cloned(),
             deprecated: keys(&|key| {
                 key.strip_prefix(DEPRECATED_PREFIX).is_some_and(|name| REQUESTS.contains(&name))
             }),
             unknown: keys(&|key| {
                 let name = key.strip_prefix(PREFIX).or_else(|| key.strip_prefix(DEPRECATED_PREFIX));
-                name.is_some_and(|name| !REQUESTS.contains(&name) && name != ORIGIN)
+                name.is_some_and(|name| !REQUESTS.contains(&name) && !WRITTEN.contains(&name))
             }),
         }
     }
@@ -111,6 +116,7 @@ mod tests {
             ("metallb.io/", Some("metallb.io/address-pool")),
             ("metallb.universe.tf/address-pool", None),
             ("metallb.io/ip-allocated-from-pool", None),
+            ("metallb.io/lost-addresses", None),
             ("metallb.universe.tf/ip-allocated-from-pool", None),
             ("example.org/allow-shared-ips", None),
         ] {

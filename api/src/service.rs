@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
 use crate::annotations::Annotations;
 use crate::ip_family::IpFamily;
+use crate::lost_addresses::LostAddresses;
 
 /// Namespace and name of a Service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,6 +131,15 @@ impl Service {
             Ingress::Ip(address) => Some(*address),
             Ingress::Unparsable(_) | Ingress::Hostname(_) => None,
         })
+    }
+}
+
+impl Service {
+    /// What it has lost and shall have again, as its annotation says.
+    #[must_use]
+    pub fn lost_addresses(&self) -> LostAddresses {
+        let text = self.annotations.lost_addresses.as_deref();
+        text.map(|text| LostAddresses::parse(text, &self.uid)).unwrap_or_default()
     }
 }
 

@@ -50,12 +50,15 @@ impl Controlled {
     pub fn tell(&mut self, input: Input) {
         self.controller.handle(Time::ZERO, input);
         while let Some(effect) = self.controller.poll_effect() {
-            let Effect::WriteService { service, addresses, pool, .. } = effect else { continue };
+            let Effect::WriteService { service, addresses, pool, lost_addresses, .. } = effect else {
+                continue;
+            };
             let Some(stored) = self.store.get_mut(&service) else { continue };
             self.revision += 1;
             stored.resource_version = self.revision.to_string();
             stored.ingress = addresses.into_iter().map(Ingress::Ip).collect();
             stored.annotations.allocated_from_pool = pool;
+            stored.annotations.lost_addresses = lost_addresses;
             self.controller.handle(Time::ZERO, Input::Service(Box::new(stored.clone())));
         }
     }

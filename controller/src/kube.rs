@@ -229,8 +229,9 @@ impl Dispatch {
     /// Takes one effect, and says whose status may have to be written now.
     async fn take(&mut self, effect: Effect) -> Option<ObjectKey> {
         match effect {
-            Effect::WriteService { service, uid: _, resource_version, addresses, pool } => {
-                self.services.put(service, ServiceWrite { resource_version, addresses, pool }).await;
+            Effect::WriteService { service, uid: _, resource_version, addresses, pool, lost_addresses } => {
+                let write = ServiceWrite { resource_version, addresses, pool, lost_addresses };
+                self.services.put(service, write).await;
             }
             Effect::WriteVerdict(verdict) => return Some(self.wanted.verdict(verdict)),
             Effect::WritePoolUsage(usage) => {

@@ -36,11 +36,14 @@ fn main() -> Result<(), serde_json::Error> {
         controller.handle(now, input);
         while let Some(effect) = controller.poll_effect() {
             println!("{effect:?}");
-            let Effect::WriteService { service, addresses, pool, .. } = effect else { continue };
+            let Effect::WriteService { service, addresses, pool, lost_addresses, .. } = effect else {
+                continue;
+            };
             // The API server's part: it stores the write, and a watch tells of it.
             let Some(stored) = store.iter_mut().find(|stored| stored.key == service) else { continue };
             stored.ingress = addresses.into_iter().map(Ingress::Ip).collect();
             stored.annotations.allocated_from_pool = pool;
+            stored.annotations.lost_addresses = lost_addresses;
             stored.resource_version.push('0');
             inputs.push_back(Input::Service(Box::new(stored.clone())));
         }

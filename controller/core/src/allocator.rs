@@ -49,12 +49,16 @@ impl InUse {
 struct HeldResources {
     addresses: BTreeSet<IpAddr>,
     sharing: Option<SharingSpec>,
+    is_edited: bool,
 }
 
 /// All assignments, and the free space between them.
 #[derive(Debug, Default)]
 pub(crate) struct Allocator {
     holdings: BTreeMap<ServiceKey, (Assignment, SharingSpec)>,
+    /// Holders that were edited so that they do not fit the others on their address, and how they would share it. Until
+    /// [`Allocator::settle`] finds that all fit, or one has moved, the address is shared as before.
+    edited: BTreeMap<ServiceKey, SharingSpec>,
     users: BTreeMap<IpAddr, Users>,
     groups: BTreeMap<SharingGroup, SharingIndex>,
     /// Addresses that a status carries, or soon may, although the Service shall
@@ -157,6 +161,9 @@ impl Allocator {
         sharing: &SharingSpec,
     ) -> Option<Conflict> {
         self.retain_conflict(address, service, sharing).or_else(|| {
+            if let Some(other) = self.edited_user(address).filter(|other| *other != service) {
+                return Some(Conflict::Unsettled { address, other: other.clone() });
+            }
             let other = self.pending_release.get(&address)?.iter().find(|other| *other != service)?;
             Some(Conflict::PendingRelease { address, other: other.clone() })
         })
@@ -203,6 +210,7 @@ impl Allocator {
     /// Makes `assignment` what `service` holds, in place of what it held.
     pub(crate) fn hold(&mut self, service: &ServiceKey, assignment: Assignment, sharing: SharingSpec) {
         if self.holdings.get(service).is_some_and(|(held, on)| *held == assignment && *on == sharing) {
+            self.edited.remove(service);
             return;
         }
         self.release(service);
@@ -215,12 +223,69 @@ impl Allocator {
 
     /// Takes from `service` what it holds.
     pub(crate) fn release(&mut self, service: &ServiceKey) -> Option<Assignment> {
+        self.edited.remove(service);
         let (assignment, sharing) = self.holdings.remove(service)?;
         for address in &assignment.addresses {
             self.leave_address(*address, service, &sharing);
         }
         self.count(&assignment.pool, |in_use| in_use.services -= 1);
         Some(assignment)
+    }
+
+    /// Takes note that `service` would share what it holds as `sharing` says, which the others do not admit as they were
+    /// seen last. If all Services that are chained together by an address fit each other as they were edited, they
+    /// stay. Returns whether that is so.
+    pub(crate) fn settle(&mut self, service: &ServiceKey, sharing: &SharingSpec) -> bool {
+        if !self.holdings.contains_key(service) {
+            return false;
+        }
+        self.edited.insert(service.clone(), sharing.clone());
+        let chained = self.chained(service);
+        let mut users: BTreeMap<IpAddr, Users> = BTreeMap::new();
+        for holder in &chained {
+            let (held, before) = &self.holdings[holder];
+            let sharing = self.edited.get(holder).unwrap_or(before);
+            for address in &held.addresses {
+                let users = users.entry(*address).or_insert_with(|| Users::new(held.pool.clone(), sharing));
+                if users.conflict(*address, holder, sharing).is_some() {
+                    return false;
+                }
+                users.add(holder, sharing);
+            }
+        }
+        let edited = chained.into_iter().filter_map(|holder| {
+            let sharing = self.edited.get(&holder)?.clone();
+            Some((self.release(&holder)?, sharing, holder))
+        });
+        for (held, sharing, holder) in edited.collect::<Vec<_>>() {
+            self.hold(&holder, held, sharing);
+        }
+        true
+    }
+
+    /// `service` and all that use an address of it, or of one of those, and so on.
+    fn chained(&self, service: &ServiceKey) -> BTreeSet<ServiceKey> {
+        let mut found = BTreeSet::from([service.clone()]);
+        let mut next = vec![service.clone()];
+        while let Some(holder) = next.pop() {
+            let addresses = self.holding(&holder).map(|held| held.addresses.as_slice()).unwrap_or_default();
+            for user in
+                addresses.iter().filter_map(|address| self.users.get(address)).flat_map(Users::services)
+            {
+                if found.insert(user.clone()) {
+                    next.push(user.clone());
+                }
+            }
+        }
+        found
+    }
+
+    /// A user of `address` of whom it is not decided whether it may stay.
+    fn edited_user(&self, address: IpAddr) -> Option<&ServiceKey> {
+        if self.edited.is_empty() {
+            return None;
+        }
+        self.users.get(&address)?.services().iter().find(|user| self.edited.contains_key(*user))
     }
 
     /// The pools have changed: what a search passed by may be free now.
@@ -258,6 +323,7 @@ impl Allocator {
         HeldResources {
             addresses: addresses.chain(pending).collect(),
             sharing: held.map(|(_, sharing)| sharing.clone()),
+            is_edited: self.edited.contains_key(service),
         }
     }
 
@@ -277,7 +343,11 @@ impl Allocator {
 
     fn lowest_shared(&self, pool: &Pool, range: AddressRange, sharing: &SharingSpec) -> Option<IpAddr> {
         let index = self.groups.get(sharing.group.as_ref()?)?;
-        let usable = |address| pool.may_assign(address) && !self.pending_release.contains_key(&address);
+        let usable = |address| {
+            pool.may_assign(address)
+                && !self.pending_release.contains_key(&address)
+                && self.edited_user(address).is_none()
+        };
         index.lowest(range, &sharing.ports, usable)
     }
 
@@ -353,6 +423,7 @@ impl HeldResources {
     fn frees_for_others(&self, later: &Self) -> bool {
         let shared_otherwise =
             self.sharing.is_some() && later.sharing.is_some() && self.sharing != later.sharing;
-        shared_otherwise || !self.addresses.is_subset(&later.addresses)
+        let is_settled = self.is_edited && !later.is_edited;
+        shared_otherwise || is_settled || !self.addresses.is_subset(&later.addresses)
     }
 }

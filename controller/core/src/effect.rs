@@ -9,8 +9,8 @@ use ferrolb_api::config::{ConfigurationReport, Verdict};
 /// latest wins, and the shell retries it until it stands or is overtaken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Key: `service`. Write the addresses into the Service's status and the
-    /// pool into its annotation (C70 to C72), on condition that the object is
+    /// Key: `service`. Write the addresses into the Service's status, the
+    /// pool and what it has lost into its annotations (C70 to C72), on condition that the object is
     /// still at `resource_version`; on a conflict drop it, for a newer version
     /// of the Service is on its way and will be answered.
     WriteService {
@@ -24,6 +24,8 @@ pub enum Effect {
         addresses: Vec<IpAddr>,
         /// The pool they come from; `None` removes the annotation.
         pool: Option<String>,
+        /// The annotation [`ferrolb_api::annotations::LOST_ADDRESSES`]; `None` removes it.
+        lost_addresses: Option<String>,
     },
     /// Key: kind and name. Write the conditions of a pool or advertisement, but
     /// for `Exhausted`.

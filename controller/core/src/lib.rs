@@ -41,7 +41,7 @@
 //! Where to look: `controller` dispatches, `services` has the table of Services,
 //! `service_state` and `write_state` what becomes of one of them, with a table of
 //! states each; `reconcile` decides with `retain`, `request` and `pool_choice`,
-//! over `pools`, `allocator` and `sharing`.
+//! over `pools`, `allocator` and `sharing`; `patience` says what waits a moment.
 
 #![forbid(unsafe_code)]
 
@@ -50,6 +50,7 @@ mod controller;
 mod effect;
 mod exhaustion;
 mod input;
+mod patience;
 mod pool_choice;
 mod pools;
 mod reconcile;

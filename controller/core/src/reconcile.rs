@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use ferrolb_api::service::FamilyPolicy;
-use ferrolb_api::{IpFamilies, IpFamily, Service};
+use ferrolb_api::{IpFamilies, IpFamily, LostAddresses, Service};
 
 use crate::allocator::{Allocator, Assignment};
 use crate::effect::{EventReason, Notice};
+use crate::patience::{MayPutOff, PutOff};
 use crate::pool_choice::{self, list};
 use crate::pools::Pools;
 use crate::request::RequestError;
@@ -19,6 +20,10 @@ pub(crate) struct Reconciled {
     pub(crate) status: DesiredStatus,
     /// Whether it misses an address and would take one that is freed.
     pub(crate) waiting: bool,
+    /// What is not decided yet.
+    pub(crate) put_off: Option<PutOff>,
+    /// Whether it has just lost addresses that are kept for it.
+    pub(crate) has_just_lost: bool,
     /// What there is to say about it.
     pub(crate) findings: Vec<Finding>,
 }
@@ -45,21 +50,29 @@ pub(crate) enum Finding {
 /// it holds from now on.
 ///
 /// `is_stale` says that this version of the Service is older than what was decided
-/// last: then memory counts before the status it shows, otherwise after it.
+/// last: then memory counts before the status it shows, otherwise after it. `lost` is
+/// what it has lost; both it and the allocator are brought up to date.
 pub(crate) fn reconcile(
     service: &Service,
     is_stale: bool,
+    may_put_off: MayPutOff,
+    lost: &mut LostAddresses,
     pools: &Pools,
     allocator: &mut Allocator,
 ) -> Reconciled {
     let mut reconciliation = Reconciliation::new(service, is_stale, pools, allocator);
+    reconciliation.may_put_off = may_put_off;
+    std::mem::swap(&mut reconciliation.lost, lost);
     match required_families(service) {
         Ok(families) => reconciliation.run(families),
         Err(error) => reconciliation.reject(error),
     }
+    std::mem::swap(&mut reconciliation.lost, lost);
     Reconciled {
         status: reconciliation.status,
         waiting: reconciliation.waiting,
+        put_off: reconciliation.put_off,
+        has_just_lost: reconciliation.has_just_lost,
         findings: reconciliation.findings,
     }
 }
@@ -82,6 +95,23 @@ pub(crate) fn adopt(
         Err(ClusterIpError::ClusterIpFamilies) => reconciliation.leave_untouched(),
         Err(ClusterIpError::NoClusterIp | ClusterIpError::NotEnoughClusterIps) => {}
     }
+    reconciliation.findings
+}
+
+/// Gives a Service that holds nothing what it has lost last, if a pool has it again. This is done for all of them before
+/// anything else is granted: what was somebody's goes back before others may take it. Of two that had the same, the
+/// first by name gets it.
+pub(crate) fn give_back(
+    service: &Service,
+    lost: &mut LostAddresses,
+    pools: &Pools,
+    allocator: &mut Allocator,
+) -> Vec<Finding> {
+    let Ok(families) = required_families(service) else { return Vec::new() };
+    let mut reconciliation = Reconciliation::new(service, true, pools, allocator);
+    std::mem::swap(&mut reconciliation.lost, lost);
+    reconciliation.give_back(families, 1);
+    std::mem::swap(&mut reconciliation.lost, lost);
     reconciliation.findings
 }
 
@@ -114,6 +144,10 @@ struct Reconciliation<'a> {
     allocator: &'a mut Allocator,
     status: DesiredStatus,
     waiting: bool,
+    may_put_off: MayPutOff,
+    put_off: Option<PutOff>,
+    lost: LostAddresses,
+    has_just_lost: bool,
     findings: Vec<Finding>,
 }
 
@@ -124,6 +158,10 @@ impl<'a> Reconciliation<'a> {
             allocator,
             status: DesiredStatus::AsHeld,
             waiting: false,
+            may_put_off: MayPutOff { replacement: false, parting: false },
+            put_off: None,
+            lost: LostAddresses::default(),
+            has_just_lost: false,
             findings: Vec::new(),
         }
     }
@@ -199,6 +237,7 @@ impl<'a> Reconciliation<'a> {
         let current = self.context.current(self.allocator);
         match self.context.retain(self.allocator, families) {
             Ok(kept) => self.retained(kept, families),
+            Err(error) if error.may_settle() && self.may_put_off.parting => self.settle(current, families),
             Err(error) => {
                 if !current.is_empty() {
                     self.lose(&current, &error);
@@ -209,11 +248,29 @@ impl<'a> Reconciliation<'a> {
         }
     }
 
+    /// C54: it was edited so that it does not fit those that it shares `current` with. If they were edited too,
+    /// all stay; until that is known, each has what it had.
+    fn settle(&mut self, current: Vec<IpAddr>, families: IpFamilies) {
+        if self.allocator.settle(&self.context.service.key, &self.context.sharing)
+            && let Some(kept) = self.allocator.holding(&self.context.service.key).cloned()
+        {
+            return self.retained(kept, families);
+        }
+        self.put_off = Some(PutOff::Parting);
+        self.waiting = true;
+        if self.allocator.holding(&self.context.service.key).is_none() && !current.is_empty() {
+            self.status = DesiredStatus::Untouched;
+        }
+    }
+
     fn retained(&mut self, kept: Assignment, families: IpFamilies) {
         self.record(kept.clone());
         let is_requested = matches!(self.context.requested, Ok(Some(_)));
         if let Some(message) = self.context.pools.kept_withheld(&kept.addresses, is_requested) {
             self.event(EventReason::AddressOccupied, message);
+        }
+        if self.lost.returned(&kept.addresses) {
+            self.event(EventReason::IpAllocated, format!("{} is its own again", list(&kept.addresses)));
         }
         match &self.context.requested {
             Err(error) => self.request_invalid(&error.clone()),
@@ -232,6 +289,11 @@ impl<'a> Reconciliation<'a> {
         let other = IpFamily::of(address).other();
         let pool = self.context.pools.config.pools.get(&kept.pool);
         let available = pool.map(|pool| self.context.pools.available(pool, self.context.service));
+        if let Some(second) = self.lost_address_beside(address, other) {
+            kept.addresses.push(second);
+            self.event(EventReason::IpAllocated, format!("given back the additional address {second}"));
+            return self.allocated(kept);
+        }
         match available.and_then(|available| self.allocator.pick(&available, other, &self.context.sharing)) {
             Some(second) => {
                 kept.addresses.push(second);
@@ -246,11 +308,54 @@ impl<'a> Reconciliation<'a> {
         }
     }
 
+    /// Of `family`, the address that it had together with `address` and may have again.
+    fn lost_address_beside(&self, address: IpAddr, family: IpFamily) -> Option<IpAddr> {
+        let beside = self.lost.iter().filter(|lost| lost.contains(&address)).flatten().copied();
+        beside.filter(|lost| IpFamily::of(*lost) == family).find(|lost| {
+            self.context.may_return(&[address, *lost], IpFamilies::Dual, self.allocator).is_some()
+        })
+    }
+
+    /// Of a pair that it has lost, the address in the place of `chosen`, if it is to have but one of its family (C63).
+    fn half_of_lost(&self, chosen: &Assignment, families: IpFamilies) -> Option<Assignment> {
+        let &[address] = chosen.addresses.as_slice() else { return None };
+        let of_family = |lost: &&IpAddr| IpFamily::of(**lost) == IpFamily::of(address);
+        self.lost.iter().flatten().filter(of_family).find_map(|lost| {
+            let addresses = vec![*lost];
+            let pool = self.context.may_return(&addresses, families, self.allocator)?;
+            Some(Assignment { addresses, pool })
+        })
+    }
+
+    /// Gives it what it has lost, at most so many losses ago. Returns whether it has got something.
+    fn give_back(&mut self, families: IpFamilies, losses: usize) -> bool {
+        let found = self.lost.iter().take(losses).find_map(|lost| {
+            let pool = self.context.may_return(lost, families, self.allocator)?;
+            Some(Assignment { addresses: lost.to_vec(), pool })
+        });
+        let Some(assignment) = found else { return false };
+        let message = format!("given back {} from pool {:?}", list(&assignment.addresses), assignment.pool);
+        self.event(EventReason::IpAllocated, message);
+        self.allocated(assignment);
+        true
+    }
+
     fn allocate(&mut self, families: IpFamilies) {
         let requested = match &self.context.requested {
             Ok(requested) => requested.clone(),
             Err(error) => return self.request_invalid(&error.clone()),
         };
+        if requested.is_none() && !self.lost.is_empty() {
+            let losses = if self.may_put_off.replacement { 1 } else { usize::MAX };
+            if self.give_back(families, losses) {
+                return;
+            }
+            if self.may_put_off.replacement {
+                self.put_off = Some(PutOff::Replacement);
+                self.waiting = true;
+                return;
+            }
+        }
         let chosen = pool_choice::choose(
             self.context.service,
             families,
@@ -261,8 +366,12 @@ impl<'a> Reconciliation<'a> {
         );
         match chosen {
             Ok(assignment) => {
-                let message =
+                let assignment = self.half_of_lost(&assignment, families).unwrap_or(assignment);
+                let mut message =
                     format!("assigned {} from pool {:?}", list(&assignment.addresses), assignment.pool);
+                if let Some(lost) = self.lost.latest() {
+                    message.push_str(&format!("; {}, which it has lost, is not to be had", list(lost)));
+                }
                 self.event(EventReason::IpAllocated, message);
                 self.allocated(assignment);
             }
@@ -276,6 +385,7 @@ impl<'a> Reconciliation<'a> {
 
     fn allocated(&mut self, assignment: Assignment) {
         let Assignment { addresses, pool } = assignment.clone();
+        self.lost.returned(&addresses);
         let service = self.context.service.key.clone();
         self.findings.push(Finding::Notice(Notice::Allocated { service, addresses, pool }));
         self.allocator.hold(&self.context.service.key, assignment, self.context.sharing.clone());
@@ -289,11 +399,23 @@ impl<'a> Reconciliation<'a> {
     }
 
     fn lose(&mut self, addresses: &[IpAddr], error: &RetainError) {
+        let mut reason = error.to_string();
+        // What somebody else has written into the status it never had.
+        let is_from_us = self.allocator.holding(&self.context.service.key).is_some()
+            || self.context.service.annotations.origin().is_some();
+        if error.is_of_pools() && is_from_us {
+            self.lost.remember(addresses);
+            self.has_just_lost = true;
+            self.may_put_off.replacement = true;
+            reason.push_str("; it is given back to this Service as soon as a pool has it again");
+        } else if error.is_requested() {
+            self.lost.forget();
+        }
         if !error.is_requested() {
-            let message = format!("{} cannot be kept: {error}", list(addresses));
+            let message = format!("{} cannot be kept: {reason}", list(addresses));
             self.event(EventReason::ClearAssignment, message);
         }
-        self.clear(addresses, error.to_string());
+        self.clear(addresses, reason);
     }
 
     fn clear(&mut self, addresses: &[IpAddr], reason: String) {

@@ -65,6 +65,16 @@ impl RetainError {
     pub(crate) fn is_requested(&self) -> bool {
         matches!(self, Self::OtherPoolRequested(_) | Self::OtherAddressRequested(_))
     }
+
+    /// Whether no pool lets the Service have them, which may be a slip that is put right: they are kept for it.
+    pub(crate) fn is_of_pools(&self) -> bool {
+        matches!(self, Self::NotInPool | Self::NotAdmitted(_) | Self::Unavailable(_))
+    }
+
+    /// Whether an edit of another Service may end it.
+    pub(crate) fn may_settle(&self) -> bool {
+        matches!(self, Self::Conflict(conflict) if conflict.may_settle())
+    }
 }
 
 impl<'a> RetainContext<'a> {
@@ -138,6 +148,19 @@ impl<'a> RetainContext<'a> {
             }
             _ => Ok(pool),
         }
+    }
+
+    /// The pool that gives `addresses` back, which the Service has lost.
+    pub(crate) fn may_return(
+        &self,
+        addresses: &[IpAddr],
+        families: IpFamilies,
+        allocator: &Allocator,
+    ) -> Option<String> {
+        let key = &self.service.key;
+        let is_free = |address: &IpAddr| allocator.grant_conflict(*address, key, &self.sharing).is_none();
+        let pool = self.may_retain(addresses, None, families, allocator).ok()?;
+        addresses.iter().all(is_free).then_some(pool)
     }
 
     /// C21: the pool that holds all of `addresses`, admits the Service and

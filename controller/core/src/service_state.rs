@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ferrolb_api::service::Ingress;
-use ferrolb_api::{Service, Time, annotations};
+use ferrolb_api::{LostAddresses, Service, Time, annotations};
 
 use crate::allocator::{Allocator, Assignment};
 use crate::effect::{Effect, EventReason, Notice};
+use crate::patience::Patience;
 use crate::pool_choice::list;
 use crate::pools::Pools;
 use crate::reconcile::{self, DesiredStatus, Finding, Reconciled};
@@ -60,6 +61,9 @@ pub(crate) struct ServiceState {
     /// What it had from us when it left our class: ours to take back (C69a).
     to_take_back: BTreeSet<IpAddr>,
     write: StatusWrite,
+    /// What it has lost and shall have again. Its annotation says the same, for the next controller.
+    lost: LostAddresses,
+    patience: Patience,
     /// What was found when the Service was looked at last.
     findings: Vec<Finding>,
 }
@@ -80,6 +84,8 @@ impl ServiceState {
     pub(crate) fn new(object: Service) -> Self {
         Self {
             newest: version(&object),
+            lost: object.lost_addresses(),
+            patience: Patience::default(),
             object,
             is_outdated: false,
             previous: None,
@@ -117,6 +123,20 @@ impl ServiceState {
         notices.collect()
     }
 
+    /// Whether it has lost something, and it is known what.
+    pub(crate) fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
+    /// Gives it what it has lost last, if that can be had and it holds nothing.
+    pub(crate) fn give_back(&mut self, pools: &Pools, allocator: &mut Allocator) -> Vec<Effect> {
+        if allocator.holding(&self.object.key).is_some() {
+            return Vec::new();
+        }
+        let findings = reconcile::give_back(&self.object, &mut self.lost, pools, allocator);
+        findings.into_iter().map(|finding| self.effect(finding)).collect()
+    }
+
     /// Brings it to where it shall be. `is_new_version` says that its version has
     /// just come in.
     pub(crate) fn visit(
@@ -129,8 +149,17 @@ impl ServiceState {
     ) -> Visit {
         match class {
             Class::Ours => {
-                let Reconciled { status, waiting, mut findings } =
-                    reconcile::reconcile(&self.object, self.is_stale(), pools, allocator);
+                let (is_stale, may_put_off) = (self.is_stale(), self.patience.left(now));
+                let reconciled = reconcile::reconcile(
+                    &self.object,
+                    is_stale,
+                    may_put_off,
+                    &mut self.lost,
+                    pools,
+                    allocator,
+                );
+                let Reconciled { status, waiting, put_off, has_just_lost, mut findings } = reconciled;
+                self.patience.note(put_off, &self.lost, has_just_lost, now);
                 findings.extend(self.unknown_annotations());
                 let effects = match status {
                     DesiredStatus::AsHeld => {
@@ -150,9 +179,9 @@ impl ServiceState {
         self.object.ingress_ips().chain(self.write.sent().iter().copied()).collect()
     }
 
-    /// Until when nothing is written, because somebody else reverts it.
+    /// When to look at it again: something is put off, or nothing is written because somebody else reverts it.
     pub(crate) fn deferred_until(&self, now: Time) -> Option<Time> {
-        self.write.deferred_until(now)
+        self.write.deferred_until(now).into_iter().chain(self.patience.until(now)).min()
     }
 
     /// Whether what was decided last counts more than what this version shows.
@@ -163,6 +192,8 @@ impl ServiceState {
     /// C11: a Service that is no LoadBalancer has no address.
     fn clear(&mut self, is_new_version: bool, allocator: &mut Allocator, now: Time) -> Visit {
         let reason = "the Service is no LoadBalancer of ours any more";
+        self.lost.forget();
+        self.patience = Patience::default();
         let mut effects = release(&self.object, reason, allocator);
         effects.extend(self.apply(None, Vec::new(), is_new_version, now));
         Visit { effects, is_waiting: false, is_done: !self.write.is_pending() }
@@ -201,7 +232,7 @@ impl ServiceState {
         is_new_version: bool,
         now: Time,
     ) -> Vec<Effect> {
-        let wanted = held.map(StatusSnapshot::from).unwrap_or_default();
+        let wanted = StatusSnapshot::wanted(held, &self.lost);
         let previous = if is_new_version { self.previous.take() } else { None };
         let seen = Seen {
             resource_version: &self.object.resource_version,
@@ -235,6 +266,7 @@ impl ServiceState {
             resource_version: self.object.resource_version.clone(),
             addresses: wanted.addresses,
             pool: wanted.pool,
+            lost_addresses: wanted.lost.to_annotation(&self.object.uid),
         }
     }
 
@@ -265,12 +297,14 @@ impl ServiceState {
         let new: Vec<Finding> =
             findings.iter().filter(|finding| !self.findings.contains(finding)).cloned().collect();
         self.findings = findings;
-        new.into_iter()
-            .map(|finding| match finding {
-                Finding::Event(reason, message) => self.event(reason, message),
-                Finding::Notice(notice) => Effect::Notice(notice),
-            })
-            .collect()
+        new.into_iter().map(|finding| self.effect(finding)).collect()
+    }
+
+    fn effect(&self, finding: Finding) -> Effect {
+        match finding {
+            Finding::Event(reason, message) => self.event(reason, message),
+            Finding::Notice(notice) => Effect::Notice(notice),
+        }
     }
 
     /// What there is to say about annotations that nobody reads, most likely misspelt.
@@ -310,6 +344,8 @@ impl ServiceState {
         });
         shown.eq(wanted.addresses.iter().copied().map(Some))
             && self.object.annotations.allocated_from_pool == wanted.pool
+            && (self.object.lost_addresses() == wanted.lost
+                || self.object.annotations.lost_addresses == wanted.lost.to_annotation(&self.object.uid))
     }
 }
 

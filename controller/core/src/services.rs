@@ -112,6 +112,7 @@ impl ServiceTable {
         for key in &keys {
             self.adopt(key, pools);
         }
+        self.give_back(&keys, pools);
         for key in &keys {
             self.reconcile(key, pools, is_new_version, now);
         }
@@ -130,7 +131,9 @@ impl ServiceTable {
         if !std::mem::take(&mut self.freed) {
             return;
         }
-        for key in in_order(&self.waiting, &self.states) {
+        let keys = in_order(&self.waiting, &self.states);
+        self.give_back(&keys, pools);
+        for key in keys {
             self.reconcile(&key, pools, false, now);
         }
     }
@@ -150,6 +153,20 @@ impl ServiceTable {
             (effects, state.may_be_stored())
         });
         self.effects.extend(effects);
+    }
+
+    /// What a Service has lost goes back to it before anybody is given anything.
+    fn give_back(&mut self, keys: &[ServiceKey], pools: &Pools) {
+        for key in keys {
+            let Some(state) = self.states.get_mut(key).filter(|state| state.has_lost()) else { continue };
+            if Class::of(&state.object, self.class.as_deref()) != Class::Ours {
+                continue;
+            }
+            let (effects, _freed) = self
+                .allocator
+                .edit(key, |allocator| (state.give_back(pools, allocator), state.may_be_stored()));
+            self.effects.extend(effects);
+        }
     }
 
     fn reconcile(&mut self, key: &ServiceKey, pools: &Pools, is_new_version: bool, now: Time) {

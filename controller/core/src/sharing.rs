@@ -84,6 +84,14 @@ pub(crate) enum Conflict {
         /// The port.
         port: Port,
     },
+    /// Another Service that shares it has been edited, and whether it may stay is not decided.
+    #[error("{address} is shared by {other}, which has just been edited: trying again in a moment")]
+    Unsettled {
+        /// The address.
+        address: IpAddr,
+        /// Who has been edited.
+        other: ServiceKey,
+    },
     /// The status of another Service still carries it.
     #[error("{address} is still in the status of {other}")]
     PendingRelease {
@@ -92,6 +100,19 @@ pub(crate) enum Conflict {
         /// Who is about to lose it.
         other: ServiceKey,
     },
+}
+
+impl Conflict {
+    /// Whether an edit of the other Service may end it, as when both were edited by one `kubectl apply`.
+    pub(crate) fn may_settle(&self) -> bool {
+        match self {
+            Self::Occupied { why, .. } => {
+                matches!(**why, SharingMismatch::Keys { .. } | SharingMismatch::Backends { .. })
+            }
+            Self::Port { .. } => true,
+            Self::Unsettled { .. } | Self::PendingRelease { .. } => false,
+        }
+    }
 }
 
 /// Why two Services do not share an address, whatever their ports are (C50 to C52).
@@ -181,6 +202,11 @@ impl Users {
     /// The group of all its users.
     pub(crate) fn group(&self) -> Option<&SharingGroup> {
         self.group.as_ref()
+    }
+
+    /// Who uses it.
+    pub(crate) fn services(&self) -> &BTreeSet<ServiceKey> {
+        &self.services
     }
 
     /// Whether nobody uses it.

@@ -10,6 +10,7 @@ mod model;
 mod pools;
 mod requests;
 mod reservations;
+mod returning;
 mod sharing;
 mod texts;
 mod withheld;

@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ferrolb_api::{Service, Time};
+use ferrolb_api::{LostAddresses, Service, Time};
 
 use crate::allocator::Assignment;
 use crate::write_conflict::WriteConflict;
 
-/// The addresses in a status and the pool in its annotation.
+/// The addresses in a status, and what the annotations beside it say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StatusSnapshot {
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) pool: Option<String>,
+    pub(crate) lost: LostAddresses,
 }
 
 impl StatusSnapshot {
@@ -21,13 +22,17 @@ impl StatusSnapshot {
         Self {
             addresses: object.ingress_ips().collect(),
             pool: object.annotations.allocated_from_pool.clone(),
+            lost: object.lost_addresses(),
         }
     }
-}
 
-impl From<&Assignment> for StatusSnapshot {
-    fn from(held: &Assignment) -> Self {
-        Self { addresses: held.addresses.clone(), pool: Some(held.pool.clone()) }
+    /// What shall be shown of a Service that holds `held` and has `lost` something.
+    pub(crate) fn wanted(held: Option<&Assignment>, lost: &LostAddresses) -> Self {
+        Self {
+            addresses: held.map(|held| held.addresses.clone()).unwrap_or_default(),
+            pool: held.map(|held| held.pool.clone()),
+            lost: lost.clone(),
+        }
     }
 }
 
@@ -185,6 +190,7 @@ mod tests {
         StatusSnapshot {
             addresses: vec![address.parse().expect("the test writes an address")],
             pool: Some("pool".to_owned()),
+            lost: LostAddresses::default(),
         }
     }
 

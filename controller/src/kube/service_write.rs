@@ -1,12 +1,12 @@
-//! The addresses of a Service, in its status, and their pool, in its
-//! annotation: one request for both (C70 to C72).
+//! The addresses of a Service, in its status, their pool and what it has lost, in its
+//! annotations: one request for all (C70 to C72).
 
 use std::net::IpAddr;
 
 use ::kube::api::{ApiResource, DynamicObject};
 use ::kube::{Api, Client};
 use ferrolb_api::ServiceKey;
-use ferrolb_api::annotations::IP_ALLOCATED_FROM_POOL;
+use ferrolb_api::annotations::{IP_ALLOCATED_FROM_POOL, LOST_ADDRESSES};
 use ferrolb_shell::kubernetes::write_queue::Outcome;
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Value, json};
@@ -22,6 +22,8 @@ pub(super) struct ServiceWrite {
     pub(super) addresses: Vec<IpAddr>,
     /// The pool; none removes the annotation.
     pub(super) pool: Option<String>,
+    /// What it has lost and shall have again; none removes the annotation.
+    pub(super) lost_addresses: Option<String>,
 }
 
 /// WriteSender it, unless the Service has changed since.
@@ -52,7 +54,7 @@ fn body(wanted: &ServiceWrite) -> Value {
     json!({
         "metadata": {
             "resourceVersion": wanted.resource_version,
-            "annotations": { IP_ALLOCATED_FROM_POOL: wanted.pool },
+            "annotations": { IP_ALLOCATED_FROM_POOL: wanted.pool, LOST_ADDRESSES: wanted.lost_addresses },
         },
         "status": { "loadBalancer": { "ingress": ingress } },
     })
@@ -68,11 +70,15 @@ mod tests {
             resource_version: "7".to_owned(),
             addresses: vec![[172, 16, 16, 101].into(), "fd00::1".parse().expect("it is an address")],
             pool: Some("default-pool".to_owned()),
+            lost_addresses: None,
         };
         let expected = json!({
             "metadata": {
                 "resourceVersion": "7",
-                "annotations": { "metallb.io/ip-allocated-from-pool": "default-pool" },
+                "annotations": {
+                    "metallb.io/ip-allocated-from-pool": "default-pool",
+                    "metallb.io/lost-addresses": null,
+                },
             },
             "status": { "loadBalancer": { "ingress": [{ "ip": "172.16.16.101" }, { "ip": "fd00::1" }] } },
         });
@@ -81,11 +87,20 @@ mod tests {
 
     #[test]
     fn c72_clearing_leaves_nothing_behind() {
-        let wanted = ServiceWrite { resource_version: "7".to_owned(), addresses: Vec::new(), pool: None };
+        let wanted = ServiceWrite {
+            resource_version: "7".to_owned(),
+            addresses: Vec::new(),
+            pool: None,
+            lost_addresses: None,
+        };
         let mut object = json!({
             "metadata": {
                 "resourceVersion": "7",
-                "annotations": { "metallb.io/ip-allocated-from-pool": "default-pool", "mine": "stays" },
+                "annotations": {
+                    "metallb.io/ip-allocated-from-pool": "default-pool",
+                    "metallb.io/lost-addresses": "u/172.16.16.101",
+                    "mine": "stays",
+                },
             },
             "spec": { "type": "ClusterIP" },
             "status": { "loadBalancer": { "ingress": [{ "ip": "172.16.16.101", "ipMode": "VIP" }] } },

@@ -136,6 +136,7 @@ fn h50_labels_of_the_namespace_change_while_it_runs() {
     ] {
         world.resources.namespaces = vec![namespace("shop", labels)];
         world.tell_resources();
+        world.let_time_pass();
         assert_eq!(world.origin("shop/0"), expected, "{labels:?}");
         assert_eq!(world.vips("shop/0").is_empty(), expected.is_none(), "{labels:?}");
     }

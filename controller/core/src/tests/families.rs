@@ -224,6 +224,7 @@ fn c63_h57_h73_a_pair_comes_from_one_pool() {
     world.apply(dual("s", PREFER));
     assert_eq!(world.vips("s"), "10.0.0.0,fd00::");
     world.tell_pools(vec![pool("a", &["10.0.0.0/30"]), b]);
+    world.let_time_pass();
     assert_eq!(world.vips("s"), "10.1.0.0,fd01::");
     // A pool each: none of the two is right.
     let mut world = World::new(vec![pool("a", &["10.0.0.0/30"]), pool("b", &["fd00::/64"])]);

@@ -70,6 +70,7 @@ fn c61_to_c66_pool_changes() {
         world.apply(lb("s"));
         world.reasons("s");
         world.tell_pools(after);
+        world.let_time_pass();
         assert_eq!((world.vips("s").as_str(), world.origin("s")), (vips, Some(from)), "{name}");
         let reasons = world.reasons("s");
         if vips == "10.0.0.0" {
@@ -96,6 +97,7 @@ fn c65_labels_of_the_service_change() {
     world.apply(lb_with("s", |service| service.labels = labels(&[("tier", "web")])));
     assert_eq!(world.vips("s"), "10.0.0.0");
     world.edit("s", |service| service.labels.clear());
+    world.let_time_pass();
     assert_eq!(world.vips("s"), "10.9.0.0");
 }
 
@@ -128,10 +130,12 @@ fn c12_h43_h44_pools_are_deleted() {
     let mut world = World::new(vec![pool("a", &["10.0.0.0/30"]), pool("b", &["10.1.0.0/30"])]);
     world.apply(lb("s"));
     world.tell_pools(vec![pool("b", &["10.1.0.0/30"])]);
+    world.let_time_pass();
     assert_eq!(world.vips("s"), "10.1.0.0");
     assert!(!world.usage.contains_key("a"), "C84");
     world.reasons("s");
     world.tell_pools(Vec::new());
+    world.let_time_pass();
     assert_eq!((world.vips("s").as_str(), world.origin("s")), ("", None));
     assert_eq!(world.reasons("s"), ["ClearAssignment", "AllocationFailed"]);
     world.tell_pools(vec![pool("b", &["10.1.0.0/30"])]);
@@ -228,6 +232,7 @@ fn an_address_of_a_rejected_pool_still_yields_to_a_request_and_to_deletion() {
     world.put(carrying(lb("t"), &["10.0.0.0"], "bad"));
     world.put(carrying(lb("u"), &["10.0.0.7"], "deleted"));
     world.tell_all();
+    world.let_time_pass();
     // `t` carries the address of `s`, and `u` one of a pool that is no more.
     assert_eq!((world.vips("s"), world.vips("t"), world.vips("u")).0, "10.0.0.0");
     assert_eq!((world.vips("t").as_str(), world.vips("u").as_str()), ("10.9.0.0", "10.9.0.1"));
@@ -255,13 +260,11 @@ fn the_last_write_wins_over_one_that_is_still_on_its_way() {
     world.hold_writes = true;
     world.apply(lb("s"));
     world.tell_pools(vec![pool("b", &["10.1.0.0/30"])]);
-    let versions: Vec<(String, usize)> = world
+    let versions: Vec<String> = world
         .on_their_way
         .iter()
         .map(|effect| match effect {
-            Effect::WriteService { resource_version, addresses, .. } => {
-                (resource_version.clone(), addresses.len())
-            }
+            Effect::WriteService { resource_version, .. } => resource_version.clone(),
             other => panic!("only writes are held back, not {other:?}"),
         })
         .collect();

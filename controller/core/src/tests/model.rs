@@ -127,6 +127,7 @@ fn run(world: &mut World, step: &Step) {
             if let Some(stored) = world.store.get(&service.key) {
                 service.ingress.clone_from(&stored.ingress);
                 service.annotations.allocated_from_pool.clone_from(&stored.annotations.allocated_from_pool);
+                service.annotations.lost_addresses.clone_from(&stored.annotations.lost_addresses);
             }
             world.apply(service);
         }
@@ -151,9 +152,7 @@ fn quiesce(world: &mut World) {
     while !world.on_their_way.is_empty() {
         world.land();
     }
-    while world.controller.poll_timeout().is_some() {
-        world.wait_for_timeout();
-    }
+    world.let_time_pass();
     world.tell_all();
 }
 
@@ -228,6 +227,7 @@ proptest! {
         for step in &steps {
             run(&mut world, step);
             if world.on_their_way.is_empty() && !world.hold_writes {
+                world.let_time_pass();
                 check_store(&world);
             }
         }
@@ -276,6 +276,7 @@ proptest! {
             service.annotations.allocated_from_pool.clone_from(&stored.annotations.allocated_from_pool);
         }
         world.apply(service);
+        quiesce(&mut world);
         check_store(&world);
         let has = world.vips("s1");
         prop_assert!(if fresh { has == "10.0.0.1" } else { !has.is_empty() }, "{has:?}");

@@ -121,13 +121,16 @@ fn c62_a_holder_gives_way_to_a_reservation_and_to_an_exclusion() {
     assert_eq!((world.vips("s0").as_str(), world.vips("s9").as_str()), ("172.16.16.101", "172.16.16.110"));
     world.forget_what_was_said();
     world.tell_pools(vec![usual()]);
+    world.let_time_pass();
     assert_eq!(world.vips("s0"), "172.16.16.111");
     assert_eq!(
         world.texts("s0"),
         [
             "ClearAssignment: 172.16.16.101 cannot be kept: 172.16.16.101 of pool \"first-pool\" is reserved \
-             for Service traefik/traefik (DNS points at it)",
-            "IPAllocated: assigned 172.16.16.111 from pool \"first-pool\"",
+             for Service traefik/traefik (DNS points at it); it is given back to this Service as soon as a pool \
+             has it again",
+            "IPAllocated: assigned 172.16.16.111 from pool \"first-pool\"; 172.16.16.101, which it has lost, is \
+             not to be had",
         ]
     );
     assert_eq!((world.vips("s1").as_str(), world.vips("s9").as_str()), ("172.16.16.112", "172.16.16.113"));
@@ -144,11 +147,14 @@ fn its_service_waits_for_the_old_holder_to_be_cleared() {
     world.tell_pools(vec![usual()]);
     world.apply(traefik());
     assert_eq!(world.vips("nginx"), "172.16.16.101", "the write is on its way");
-    assert_eq!(world.controller.waiting().count(), 1);
+    assert_eq!(world.controller.waiting().count(), 2);
     world.land();
-    assert_eq!(world.vips("nginx"), "172.16.16.103");
+    assert_eq!(world.vips("nginx"), "");
     world.land();
     assert_eq!(world.vips("traefik/traefik"), "172.16.16.101");
+    world.hold_writes = false;
+    world.let_time_pass();
+    assert_eq!(world.vips("nginx"), "172.16.16.103");
     assert_eq!(world.controller.waiting().count(), 0);
 }
 
@@ -162,6 +168,7 @@ fn s3_a_service_with_an_address_keeps_it_when_one_is_reserved_for_it() {
     assert_eq!((world.vips("traefik/traefik").as_str(), world.writes), ("172.16.16.103", 0));
     // Once it needs one, it gets the reserved one.
     world.tell_pools(vec![cluster(&["172.16.16.101-172.16.16.102", "172.16.16.104-172.16.16.120"])]);
+    world.let_time_pass();
     assert_eq!(world.vips("traefik/traefik"), "172.16.16.101");
 }
 
@@ -171,6 +178,7 @@ fn c65_labels_decide_who_matches() {
     world.apply(gateway());
     assert_eq!(world.vips("envoy/envoy-web-5f3a"), "172.16.16.102");
     world.edit("envoy/envoy-web-5f3a", |service| service.labels.clear());
+    world.let_time_pass();
     assert_eq!(world.vips("envoy/envoy-web-5f3a"), "172.16.16.103");
     world.apply(lb_with("envoy/next", |service| service.labels = labels(&[(OWNING_GATEWAY, "web")])));
     assert_eq!(world.vips("envoy/next"), "172.16.16.102");
@@ -283,6 +291,7 @@ fn rebuild(order: &[usize], pools_at: usize, listed: usize, slow: bool, services
     while !world.on_their_way.is_empty() {
         world.land();
     }
+    world.let_time_pass();
     world.tell_all();
     world
 }

@@ -1,9 +1,10 @@
 //! Sharing an address (C50 to C56).
 
 use ferrolb_api::Service;
-use ferrolb_api::service::TrafficPolicy;
+use ferrolb_api::service::{FamilyPolicy, TrafficPolicy};
 
-use super::world::{World, carrying, labels, lb_with, pool, port};
+use super::world::{World, carrying, ip, labels, lb_with, pool, port};
+use crate::Settings;
 
 /// A Service that shares under `key`, on TCP port `number`.
 fn sharing(name: &str, key: &str, number: u16) -> Service {
@@ -108,6 +109,7 @@ fn c54_h72_one_of_several_loses_the_address_by_its_own_change() {
         world.apply(sharing("a", "key", 80));
         world.apply(sharing("b", "key", 443));
         world.edit("b", change);
+        world.let_time_pass();
         assert_eq!(world.vips("a"), "10.0.0.0", "{name}");
         assert_eq!(world.vips("b"), if kept { "10.0.0.0" } else { "10.0.0.1" }, "{name}");
     }
@@ -127,10 +129,12 @@ fn h42_policies_and_selectors_change_one_after_the_other() {
     let held = |world: &World| (!world.vips("first").is_empty(), !world.vips("second").is_empty());
     assert_eq!(held(&world), (true, true));
     world.edit("second", |service| local(service, &x));
+    world.let_time_pass();
     assert_eq!(held(&world), (true, false));
     world.edit("first", |service| local(service, &x));
     assert_eq!(held(&world), (true, true));
     world.edit("first", |service| service.selector = labels(&[("app", "y")]));
+    world.let_time_pass();
     assert_eq!(held(&world), (false, true));
     world.edit("second", |service| service.selector = labels(&[("app", "y")]));
     assert_eq!(held(&world), (true, true));
@@ -198,8 +202,99 @@ fn c8_two_services_found_on_one_address_keep_it_only_if_they_share() {
         world.put(carrying(sharing("a", "key", 80), &["10.0.0.2"], "a"));
         world.put(carrying(sharing("b", key, 443), &["10.0.0.2"], "a"));
         world.tell_all();
+        world.let_time_pass();
         assert_eq!(world.vips("a"), "10.0.0.2");
         assert_eq!(world.vips("b"), if both { "10.0.0.2" } else { "10.0.0.0" });
         assert_eq!(world.reasons("b").contains(&"ClearAssignment"), !both);
     }
+}
+
+/// Both keep the address whichever is seen first, and whether or not the controller starts in between.
+#[test]
+fn c54_two_that_are_edited_in_one_apply_do_not_part() {
+    type Change = fn(&mut Service, u16);
+    let changes: [(&str, Change); 4] = [
+        ("Cluster to Local", |service, _| local(service, &[("app", "x")])),
+        ("another key", |service, _| service.annotations.allow_shared_ip = Some("other".to_owned())),
+        ("ports change hands", |service, own| service.ports = vec![port("TCP", 523 - own)]),
+        ("all at once", |service, own| {
+            local(service, &[("app", "y")]);
+            service.annotations.allow_shared_ip = Some("other".to_owned());
+            service.ports = vec![port("TCP", 523 - own), port("UDP", own)];
+        }),
+    ];
+    for (name, change) in changes {
+        for order in [["a", "b"], ["b", "a"]] {
+            for restart in [false, true] {
+                let mut world = World::new(vec![pool("p", &["10.0.0.0/30"])]);
+                world.apply(sharing("a", "key", 80));
+                world.apply(sharing("b", "key", 443));
+                let own = |service: &str| if service == "a" { 80 } else { 443 };
+                let writes = world.writes;
+                world.edit(order[0], |service| change(service, own(order[0])));
+                assert_eq!((world.vips("a").as_str(), world.vips("b").as_str()), ("10.0.0.0", "10.0.0.0"));
+                if restart {
+                    world.restart(Settings::default());
+                }
+                let writes = if restart { 0 } else { writes };
+                // Whoever comes meanwhile fits neither the one nor the other for certain.
+                world.apply(sharing("c", "key", 8080));
+                assert_ne!(world.vips("c"), "", "{name}");
+                world.edit(order[1], |service| change(service, own(order[1])));
+                world.let_time_pass();
+                assert_eq!(
+                    (world.vips("a").as_str(), world.vips("b").as_str()),
+                    ("10.0.0.0", "10.0.0.0"),
+                    "{name}"
+                );
+                assert_eq!(world.writes, writes + 1, "{name}: of `c` alone");
+                assert!(!world.reasons("a").contains(&"ClearAssignment"), "{name}");
+            }
+        }
+    }
+}
+
+/// What they are in the end decides: one that fits is left, the others move.
+#[test]
+fn c54_of_those_that_do_not_fit_in_the_end_one_stays() {
+    let mut world = World::new(vec![pool("p", &["10.0.0.0/30"])]);
+    for (name, number) in [("a", 80), ("b", 443), ("c", 53)] {
+        world.apply(sharing(name, "key", number));
+    }
+    world.edit("a", |service| local(service, &[("app", "x")]));
+    world.edit("b", |service| local(service, &[("app", "y")]));
+    let vips = |world: &World| ["a", "b", "c"].map(|name| world.vips(name));
+    assert_eq!(vips(&world), ["10.0.0.0", "10.0.0.0", "10.0.0.0"]);
+    assert_eq!(world.wait_for_timeout().as_secs(), 3);
+    world.let_time_pass();
+    assert_eq!(vips(&world), ["10.0.0.1", "10.0.0.2", "10.0.0.0"]);
+    // One that is edited back has lost nothing.
+    world.edit("c", |service| service.annotations.allow_shared_ip = None);
+    assert_eq!(world.vips("c"), "10.0.0.0");
+}
+
+/// Three chained together by the addresses of both families stay together, too.
+#[test]
+fn c54_a_chain_of_three_is_judged_as_one() {
+    let mut world = World::new(vec![pool("p", &["10.0.0.0/30", "fd00::/126"])]);
+    let dual_stack = |service: &mut Service| {
+        service.cluster_ips = vec![Ok(ip("10.96.0.1")), Ok(ip("fd96::1"))];
+        service.family_policy = FamilyPolicy::RequireDualStack;
+    };
+    world.apply(sharing("a", "key", 80));
+    let mut both = sharing("b", "key", 443);
+    dual_stack(&mut both);
+    world.apply(both);
+    let mut six = sharing("c", "key", 53);
+    six.cluster_ips = vec![Ok(ip("fd96::2"))];
+    world.apply(six);
+    let vips = |world: &World| ["a", "b", "c"].map(|name| world.vips(name));
+    let before = vips(&world);
+    assert_eq!(before, ["10.0.0.0", "10.0.0.0,fd00::", "fd00::"]);
+    for name in ["a", "c", "b"] {
+        world.edit(name, |service| local(service, &[("app", "x")]));
+        assert_eq!(vips(&world), before);
+    }
+    world.let_time_pass();
+    assert_eq!(vips(&world), before);
 }

@@ -95,6 +95,13 @@ impl World {
         waited
     }
 
+    /// Lets time pass until nothing is put off any more.
+    pub(super) fn let_time_pass(&mut self) {
+        while self.controller.poll_timeout().is_some() {
+            self.wait_for_timeout();
+        }
+    }
+
     pub(super) fn tell_pools(&mut self, pools: Vec<IPAddressPool>) {
         self.resources.pools = pools;
         self.tell_resources();
@@ -212,7 +219,8 @@ impl World {
 
     /// The API server's part: a write succeeds on the version it was made for.
     fn write(&mut self, effect: &Effect) -> Option<Service> {
-        let Effect::WriteService { service, uid, resource_version, addresses, pool } = effect else {
+        let Effect::WriteService { service, uid, resource_version, addresses, pool, lost_addresses } = effect
+        else {
             return None;
         };
         let mut stored = self.store.get(service)?.clone();
@@ -221,6 +229,7 @@ impl World {
         }
         stored.ingress = addresses.iter().map(|address| Ingress::Ip(*address)).collect();
         stored.annotations.allocated_from_pool.clone_from(pool);
+        stored.annotations.lost_addresses.clone_from(lost_addresses);
         self.writes += 1;
         Some(self.put(stored))
     }

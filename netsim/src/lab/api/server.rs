@@ -173,10 +173,11 @@ impl SimulatedApi {
             return WriteOutcome::Unreachable;
         }
         let result = match effect {
-            Effect::WriteService { service, uid, resource_version, addresses, pool } => {
+            Effect::WriteService { service, uid, resource_version, addresses, pool, lost_addresses } => {
                 let (namespace, name) = (service.namespace().to_owned(), service.name().to_owned());
                 let key = Key { kind: Kind::Service, namespace, name };
-                self.store.write_service(&key, uid, resource_version, addresses, pool.as_deref())
+                let (pool, lost) = (pool.as_deref(), lost_addresses.as_deref());
+                self.store.write_service(&key, uid, resource_version, addresses, pool, lost)
             }
             Effect::WriteVerdict(verdict) => Ok(write_verdict(&mut self.store, verdict)),
             Effect::WritePoolUsage(usage) => Ok(write_usage(&mut self.store, usage)),

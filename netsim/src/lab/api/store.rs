@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ferrolb_api::annotations::IP_ALLOCATED_FROM_POOL;
+use ferrolb_api::annotations::{IP_ALLOCATED_FROM_POOL, LOST_ADDRESSES};
 use ferrolb_api::crd::ServiceL2Status;
 use ferrolb_api::l2_status::Time;
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, LoadBalancerStatus, Service, ServiceStatus};
@@ -140,7 +140,7 @@ impl Store {
         there
     }
 
-    /// Writes addresses and pool of a Service, if it is still the object of
+    /// Writes addresses, pool and losses of a Service, if it is still the object of
     /// `uid` at `resource_version`. A write that changes nothing makes no
     /// revision. Returns whether one was made.
     ///
@@ -153,6 +153,7 @@ impl Store {
         resource_version: &str,
         addresses: &[IpAddr],
         pool: Option<&str>,
+        lost_addresses: Option<&str>,
     ) -> Result<bool, StoreError> {
         let Some(Object::Service(current)) = self.get(key) else { return Err(StoreError::NotFound) };
         if current.metadata.uid.as_deref() != Some(uid) {
@@ -172,10 +173,12 @@ impl Store {
             ..service.status.take().unwrap_or_default()
         });
         let annotations = service.metadata.annotations.get_or_insert_default();
-        match pool {
-            Some(pool) => annotations.insert(IP_ALLOCATED_FROM_POOL.to_owned(), pool.to_owned()),
-            None => annotations.remove(IP_ALLOCATED_FROM_POOL),
-        };
+        for (key, value) in [(IP_ALLOCATED_FROM_POOL, pool), (LOST_ADDRESSES, lost_addresses)] {
+            match value {
+                Some(value) => annotations.insert(key.to_owned(), value.to_owned()),
+                None => annotations.remove(key),
+            };
+        }
         if service == **current {
             return Ok(false);
         }
@@ -277,11 +280,13 @@ impl Store {
     }
 }
 
-/// A user's manifest does not name the annotation that the controller wrote,
-/// and applying it does not take the annotation away.
+/// A user's manifest does not name the annotations that the controller wrote,
+/// and applying it does not take them away.
 fn keep_allocation(new: &mut BTreeMap<String, String>, old: Option<&BTreeMap<String, String>>) {
-    if let Some(pool) = old.and_then(|old| old.get(IP_ALLOCATED_FROM_POOL)) {
-        new.entry(IP_ALLOCATED_FROM_POOL.to_owned()).or_insert_with(|| pool.clone());
+    for key in [IP_ALLOCATED_FROM_POOL, LOST_ADDRESSES] {
+        if let Some(value) = old.and_then(|old| old.get(key)) {
+            new.entry(key.to_owned()).or_insert_with(|| value.clone());
+        }
     }
 }
 
@@ -311,12 +316,16 @@ mod tests {
         let key = nginx().key();
         let (uid, first) = uid_and_version(&store);
         let address: IpAddr = [172, 16, 16, 101].into();
-        assert_eq!(store.write_service(&key, &uid, &first, &[address], Some("p")), Ok(true));
+        assert_eq!(store.write_service(&key, &uid, &first, &[address], Some("p"), None), Ok(true));
         assert_eq!(store.assigned(), BTreeSet::from([address]));
-        assert_eq!(store.write_service(&key, &uid, &first, &[], None), Err(StoreError::Conflict));
-        assert_eq!(store.write_service(&key, "other", &first, &[], None), Err(StoreError::NotFound));
+        assert_eq!(store.write_service(&key, &uid, &first, &[], None, None), Err(StoreError::Conflict));
+        assert_eq!(store.write_service(&key, "other", &first, &[], None, None), Err(StoreError::NotFound));
         let (_, second) = uid_and_version(&store);
-        assert_eq!(store.write_service(&key, &uid, &second, &[address], Some("p")), Ok(false), "no change");
+        assert_eq!(
+            store.write_service(&key, &uid, &second, &[address], Some("p"), None),
+            Ok(false),
+            "no change"
+        );
         assert_eq!(store.revision(), 2, "and so no revision");
     }
 
@@ -327,7 +336,7 @@ mod tests {
         let (uid, version) = uid_and_version(&store);
         let address: IpAddr = [172, 16, 16, 101].into();
         store
-            .write_service(&nginx().key(), &uid, &version, &[address], Some("p"))
+            .write_service(&nginx().key(), &uid, &version, &[address], Some("p"), None)
             .expect("nobody was faster");
         assert!(!store.apply(nginx()), "the same manifest changes nothing");
         assert_eq!(store.assigned(), BTreeSet::from([address]));

@@ -62,6 +62,7 @@ fn without_status(service: &Service) -> Service {
     wants.ingress.clear();
     wants.resource_version.clear();
     wants.annotations.allocated_from_pool = None;
+    wants.annotations.lost_addresses = None;
     wants.status_writer = None;
     wants
 }
