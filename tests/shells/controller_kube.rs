@@ -3,6 +3,7 @@
 //! and how many writes it took.
 
 mod faults;
+mod returning;
 mod setup;
 mod surroundings;
 mod writes;

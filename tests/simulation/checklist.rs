@@ -7,6 +7,7 @@ mod nodes;
 mod objects;
 mod preferences;
 mod restarts;
+mod returning;
 mod selectors;
 mod services;
 mod status;

@@ -66,6 +66,15 @@ async fn g68_under_metallbs_own_rbac_the_status_is_replaced() {
     api.create(&service("late")).expect("new");
     seconds(30).await;
     assert_right(&api, "by PUT, overtaken");
+    // What is lost is written by PUT as well, and comes back.
+    api.delete::<core::Service>(NS, "web-0").expect("it is there");
+    api.delete::<IPAddressPool>(OWN, "first").expect("it is there");
+    seconds(2).await;
+    assert!(address(&api, "web-1").is_empty());
+    api.create(&pool("first", &["172.16.16.101-172.16.16.200"])).expect("it is gone");
+    seconds(30).await;
+    assert_eq!(address(&api, "web-1"), "172.16.16.102");
+    assert_right(&api, "by PUT, given back");
     let patches = api.writes().into_iter().filter(|write| write.verb == "patch" && write.status == Some(403));
     assert!(patches.count() <= 6, "it is asked once or twice for each kind, not each time");
 }
