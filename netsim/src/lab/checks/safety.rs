@@ -18,6 +18,9 @@ use crate::lab::checks::reference_election;
 
 mod stability;
 
+/// S1: how long two Services that shared an address may have it after an edit that makes them differ: the other may be
+/// edited as well, and the controller waits for that.
+const S1_GRACE: Duration = Duration::from_secs(5);
 /// S4: how long after the API took an address away a speaker may still answer for it.
 const S4_GRACE: Duration = Duration::from_secs(5);
 /// S13: announcements of one interface: so many at once, so many a second.
@@ -53,6 +56,8 @@ pub struct Checkers {
     nodes: BTreeMap<NodeName, Seen>,
     assigned: BTreeSet<IpAddr>,
     stability: Stability,
+    /// Who shares an address; if the two do not fit each other, until when that may be so.
+    sharers: BTreeMap<(IpAddr, ServiceKey, ServiceKey), Option<Time>>,
     /// Addresses that no Service has any more, and since when.
     left: BTreeMap<IpAddr, Time>,
     /// When the API server was last out of reach.
@@ -139,7 +144,7 @@ impl Checkers {
     }
 
     /// S1 and S3, on the store: two Services have an address in common only if they
-    /// share a key and no port; nobody loses one for no reason.
+    /// share a key and no port, or have just been edited; nobody loses one for no reason.
     pub fn store_changed<'a>(
         &mut self,
         now: Time,
@@ -152,19 +157,7 @@ impl Checkers {
                 holders.entry(address).or_default().push(service);
             }
         }
-        for (address, sharers) in &holders {
-            for (index, one) in sharers.iter().enumerate() {
-                for other in &sharers[index + 1..] {
-                    if !may_share(one, other) {
-                        self.report(
-                            "S1",
-                            now,
-                            format!("{address} belongs to both {} and {}", one.key, other.key),
-                        );
-                    }
-                }
-            }
-        }
+        self.look_at_sharers(now, &holders);
         let assigned: BTreeSet<IpAddr> = holders.keys().copied().collect();
         for gone in self.assigned.difference(&assigned) {
             self.left.insert(*gone, now);
@@ -172,6 +165,34 @@ impl Checkers {
         self.assigned = assigned;
         for seen in self.stability.look_at(&services) {
             self.report("S3", now, seen);
+        }
+    }
+
+    fn look_at_sharers(&mut self, now: Time, holders: &BTreeMap<IpAddr, Vec<&Service>>) {
+        let before = std::mem::take(&mut self.sharers);
+        for (address, sharers) in holders {
+            for (index, one) in sharers.iter().enumerate() {
+                for other in &sharers[index + 1..] {
+                    let pair = (*address, one.key.clone(), other.key.clone());
+                    let until = match (may_share(one, other), before.get(&pair)) {
+                        (true, _) => None,
+                        // Given to both though they do not fit.
+                        (false, None) => Some(now),
+                        (false, Some(until)) => Some(until.unwrap_or(now + S1_GRACE)),
+                    };
+                    self.sharers.insert(pair, until);
+                }
+            }
+        }
+        self.report_unfit_sharers(now);
+    }
+
+    /// S1: time has passed.
+    fn report_unfit_sharers(&mut self, now: Time) {
+        let is_over = |until: &Option<Time>| until.is_some_and(|until| now >= until);
+        let over: Vec<_> = self.sharers.extract_if(.., |_, until| is_over(until)).collect();
+        for ((address, one, other), _) in over {
+            self.report("S1", now, format!("{address} belongs to both {one} and {other}"));
         }
     }
 
@@ -244,6 +265,7 @@ impl Checkers {
 
     /// S4, S5, S6, S12, S13: a frame has left a node's NIC, by its speaker or its kernel.
     pub fn sent(&mut self, now: Time, node: &NodeName, nic: usize, frame: &[u8], by_speaker: bool) {
+        self.report_unfit_sharers(now);
         if !FrameClaim::is(frame) {
             return;
         }

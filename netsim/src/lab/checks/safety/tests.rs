@@ -241,6 +241,24 @@ fn s1_one_address_for_two() {
 }
 
 #[test]
+fn s1_two_that_shared_may_be_edited_one_after_the_other() {
+    let (a, b) = (service("a", Some("k"), 80), service("b", Some("k"), 81));
+    let edited = [service("a", Some("other"), 80), service("b", Some("other"), 81)];
+    for both in [true, false] {
+        let mut checkers = checkers();
+        checkers.store_changed(now(), [&a, &b].into_iter());
+        checkers.store_changed(now(), [&edited[0], &b].into_iter());
+        checkers.store_changed(
+            now() + S1_GRACE / 2,
+            [&edited[0], if both { &edited[1] } else { &b }].into_iter(),
+        );
+        assert_eq!(rules(&checkers), [""; 0]);
+        checkers.sent(now() + S1_GRACE, &node(), 0, &[], true);
+        assert_eq!(rules(&checkers).contains(&"S1"), !both);
+    }
+}
+
+#[test]
 fn s2_and_s13_writes_need_a_pool_and_a_cause() {
     let mut checkers = checkers();
     let object = Service::from(&service("a", None, 80));
