@@ -63,6 +63,12 @@ pub enum AddressRangeError {
 }
 
 impl AddressRange {
+    /// All addresses of both families.
+    pub const ALL: [Self; 2] = [
+        Self { first: IpAddr::V4(Ipv4Addr::UNSPECIFIED), last: IpAddr::V4(Ipv4Addr::BROADCAST) },
+        Self { first: IpAddr::V6(Ipv6Addr::UNSPECIFIED), last: IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)) },
+    ];
+
     /// The range from `first` to `last`, or `None` if the families differ or
     /// `first` is greater.
     #[must_use]

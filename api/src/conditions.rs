@@ -132,6 +132,7 @@ mod tests {
             reason: reason::INVALID_ADDRESSES,
             message: message.to_owned(),
             last_valid_kept: false,
+            only_until_restart: false,
         };
         let outcome = message.map_or(Ok(()), |message| Err(problem(message)));
         Verdict {
@@ -141,6 +142,7 @@ mod tests {
             outcome,
             effective: None,
             note: String::new(),
+            last_known_good: None,
         }
     }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::address::{AddressRange, is_buggy};
+use crate::crd::LastKnownGood;
 use crate::ip_family::IpFamily;
 use crate::node::Node;
 use crate::selector::Selector;
@@ -29,10 +30,25 @@ pub struct Config {
     pub pools: BTreeMap<String, Pool>,
     /// Layer 2 advertisements by name.
     pub advertisements: BTreeMap<String, Advertisement>,
+    /// The version of each object that is in force, to stay while a later one is bad.
+    pub versions: BTreeMap<(Kind, String), Version>,
+    /// Pools that exist, and of which no valid version is known: without addresses.
+    pub unusable_pools: BTreeMap<String, Pool>,
+    /// Advertisements that exist, and of which no valid version is known.
+    pub unusable_advertisements: BTreeSet<String>,
+}
+
+/// A version of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Version {
+    /// The `metadata.uid`, where there is one.
+    pub uid: Option<String>,
+    /// Its spec, and which it was.
+    pub source: LastKnownGood,
 }
 
 /// An `IPAddressPool` (A11 to A19).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pool {
     /// Its name.
     pub name: String,
@@ -134,6 +150,8 @@ pub struct Verdict {
     pub effective: Option<Effective>,
     /// What is worth knowing of an object that is in force as it stands; may be empty.
     pub note: String,
+    /// What is in force of it: this version or the last valid one.
+    pub last_known_good: Option<LastKnownGood>,
 }
 
 /// An object that is not in force as it stands, and why.
@@ -236,6 +254,8 @@ pub struct Problem {
     pub message: String,
     /// Whether the object's last valid version stays in force meanwhile.
     pub last_valid_kept: bool,
+    /// Whether a restarted process would not find that version: it stands in no status.
+    pub only_until_restart: bool,
 }
 
 impl fmt::Display for Problem {
@@ -243,6 +263,9 @@ impl fmt::Display for Problem {
         f.write_str(&self.message)?;
         if self.last_valid_kept {
             f.write_str("; until this is fixed its last valid version stays in force")?;
+        }
+        if self.only_until_restart {
+            f.write_str(" for as long as this process runs")?;
         }
         Ok(())
     }
@@ -254,6 +277,14 @@ impl Config {
     #[must_use]
     pub fn pool_of(&self, addresses: &[IpAddr]) -> Option<&Pool> {
         self.pools.values().find(|pool| addresses.iter().all(|address| pool.may_assign(*address)))
+    }
+
+    /// The pool of a Service that has `addresses`: that which contains them or, where none
+    /// does, that which they were taken from, if it exists and no valid version of it is known.
+    #[must_use]
+    pub fn pool_serving(&self, service: &Service, addresses: &[IpAddr]) -> Option<&Pool> {
+        let origin = || self.unusable_pools.get(service.annotations.origin()?);
+        self.pool_of(addresses).or_else(origin)
     }
 
     /// The advertisements that announce `pool` and apply to `service`, in name

@@ -5,6 +5,7 @@ pub mod bgp;
 pub mod configuration_state;
 pub mod ip_address_pool;
 pub mod l2_advertisement;
+mod last_known_good;
 mod optional_spec;
 pub mod reservations;
 mod schema;
@@ -18,6 +19,7 @@ pub use ip_address_pool::ServiceAllocationSpec;
 pub use ip_address_pool::{IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus};
 pub use l2_advertisement::PreferredNode;
 pub use l2_advertisement::{L2Advertisement, L2AdvertisementSpec, L2AdvertisementStatus};
+pub use last_known_good::LastKnownGood;
 pub use reservations::{ExclusionSpec, ReservationSpec};
 pub use service_l2_status::{ServiceL2Status, ServiceL2StatusStatus};
 

@@ -1,6 +1,7 @@
 //! Whole clusters in virtual time, on simulated networks.
 
 mod checklist;
+mod kept;
 mod ndp_lab;
 mod neighbour_model;
 mod scenarios;

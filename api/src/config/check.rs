@@ -8,31 +8,33 @@ use serde::Serialize;
 
 use super::{
     Advertisement, Checked, Config, Kind, Occupied, Pool, PoolSelection, Preference, Problem, Resources,
-    ServiceAllocation, Verdict, reason,
+    ServiceAllocation, Verdict, Version, reason,
 };
 use crate::address::{self, AddressRange, AddressRangeError};
 use crate::crd::{IPAddressPool, L2Advertisement, ServiceAllocationSpec};
 use crate::namespace::Namespace;
 use crate::selector::{self, Selector};
 use claims::Claims;
+use kept::Kept;
 
 mod claims;
 mod effective;
+mod kept;
 mod notes;
 mod reservations;
 
 /// Judges every object by itself and beside the others (B1 to B18).
 ///
-/// A bad object is left out, unless `last` holds a valid version of it that
-/// still fits: then that one stays in force, so that an edit gone wrong takes
-/// no address away. Where two pools overlap, the older one stands (by creation
+/// A bad object is left out, unless `last` or its status holds a valid version of
+/// it that still fits: then that one stays in force, so that an edit gone wrong
+/// takes no address away. Where two pools overlap, the older one stands (by creation
 /// time, then name; an object without a creation time counts as newest). The
 /// order of the input does not matter.
 ///
 /// What is valid now never depends on `last`: a valid pool goes before the
 /// kept version of a bad one, which keeps those of its addresses that no valid
 /// pool has. So two processes, one of them just started, can differ only in
-/// what is bad. A kept version also keeps the labels and the namespaces it had.
+/// what is bad, and there only until the status has it.
 ///
 /// Advertisements with equal content (B18) are not collapsed: candidates are a
 /// union over advertisements, and an advertisement without preferences adds
@@ -50,6 +52,7 @@ pub fn check(resources: &Resources, last: &Config) -> Checked {
         let message = format!("the object cannot be read as {}: {}", object.kind, object.error);
         let mut problem = Problem::new(reason::UNDECODABLE, message);
         problem.last_valid_kept = kept;
+        problem.only_until_restart = kept;
         verdicts.push(Verdict {
             kind: object.kind,
             name: object.name.clone(),
@@ -57,6 +60,7 @@ pub fn check(resources: &Resources, last: &Config) -> Checked {
             outcome: Err(problem),
             effective: None,
             note: String::new(),
+            last_known_good: None,
         });
     }
     // The text too, for the pair of one name that only files can hold.
@@ -64,7 +68,23 @@ pub fn check(resources: &Resources, last: &Config) -> Checked {
         let text = verdict.outcome.as_ref().err().map(ToString::to_string);
         (verdict.kind, verdict.name.clone(), verdict.generation, text)
     });
-    let mut config = Config { pools: pools.in_force, advertisements: advertisements.in_force };
+    let unusable_pools = left_out(resources, Kind::IPAddressPool, &verdicts, &pools.in_force);
+    let stand_in = |name: String| {
+        let labels = kept::labels(resources, last, &name);
+        (name.clone(), Pool { name, labels, ..Pool::default() })
+    };
+    let mut config = Config {
+        unusable_pools: unusable_pools.into_iter().map(stand_in).collect(),
+        unusable_advertisements: left_out(
+            resources,
+            Kind::L2Advertisement,
+            &verdicts,
+            &advertisements.in_force,
+        ),
+        pools: pools.in_force,
+        advertisements: advertisements.in_force,
+        versions: pools.versions.into_iter().chain(advertisements.versions).collect(),
+    };
     let occupied = Occupied::of(resources);
     for pool in config.pools.values_mut() {
         pool.withhold(&occupied);
@@ -72,6 +92,8 @@ pub fn check(resources: &Resources, last: &Config) -> Checked {
     for verdict in &mut verdicts {
         verdict.effective =
             effective::judge(verdict.kind, &verdict.name, &config, resources.nodes.as_deref());
+        let version = config.versions.get(&(verdict.kind, verdict.name.clone()));
+        verdict.last_known_good = version.map(|version| version.source.clone());
         if verdict.kind == Kind::IPAddressPool
             && verdict.outcome.is_ok()
             && let Some(withheld) = config.pools.get(&verdict.name).and_then(notes::withheld)
@@ -87,11 +109,12 @@ pub fn check(resources: &Resources, last: &Config) -> Checked {
 struct InForce<T> {
     in_force: BTreeMap<String, T>,
     kept: BTreeSet<String>,
+    versions: BTreeMap<(Kind, String), Version>,
 }
 
 impl<T> InForce<T> {
     fn new() -> Self {
-        Self { in_force: BTreeMap::new(), kept: BTreeSet::new() }
+        Self { in_force: BTreeMap::new(), kept: BTreeSet::new(), versions: BTreeMap::new() }
     }
 }
 
@@ -110,22 +133,27 @@ fn pools(resources: &Resources, last: &Config) -> (InForce<Pool>, Vec<Verdict>) 
         };
         let note = if outcome.is_ok() { notes::widened(object) } else { String::new() };
         let outcome = outcome.map(|pool| {
+            let version = kept::accepted(&object.metadata, &object.spec);
+            pools.versions.insert((Kind::IPAddressPool, name.clone()), version);
             pools.in_force.insert(name, pool);
         });
         verdicts.push(Verdict { note, ..verdict(Kind::IPAddressPool, &object.metadata, outcome) });
     }
     for name in left_out(resources, Kind::IPAddressPool, &verdicts, &pools.in_force) {
-        let Some(pool) = last.pools.get(&name) else { continue };
+        let Some(Kept { value: pool, version, is_stored }) = kept::pool(resources, last, &name) else {
+            continue;
+        };
         let ranges: Vec<_> = pool.ranges.iter().flat_map(|range| claims.left_of(range)).collect();
         if ranges.is_empty() {
             continue;
         }
         let shrunk = ranges != pool.ranges;
-        let mut pool = Pool { ranges, ..pool.clone() };
+        let mut pool = Pool { ranges, ..pool };
         pool.clip_reservations();
         claims.add(&pool);
         pools.in_force.insert(name.clone(), pool);
-        mark_kept(&mut verdicts, &name, shrunk);
+        mark_kept(&mut verdicts, &name, is_stored, shrunk);
+        pools.versions.insert((Kind::IPAddressPool, name.clone()), version);
         pools.kept.insert(name);
     }
     (pools, verdicts)
@@ -144,14 +172,19 @@ fn advertisements(resources: &Resources, last: &Config) -> (InForce<Advertisemen
             Kind::L2Advertisement,
             &object.metadata,
             outcome.map(|advertisement| {
+                let version = kept::accepted(&object.metadata, &object.spec);
+                advertisements.versions.insert((Kind::L2Advertisement, name.clone()), version);
                 advertisements.in_force.insert(name, advertisement);
             }),
         ));
     }
     for name in left_out(resources, Kind::L2Advertisement, &verdicts, &advertisements.in_force) {
-        let Some(advertisement) = last.advertisements.get(&name) else { continue };
-        advertisements.in_force.insert(name.clone(), advertisement.clone());
-        mark_kept(&mut verdicts, &name, false);
+        let Some(Kept { value, version, is_stored }) = kept::advertisement(resources, last, &name) else {
+            continue;
+        };
+        advertisements.in_force.insert(name.clone(), value);
+        mark_kept(&mut verdicts, &name, is_stored, false);
+        advertisements.versions.insert((Kind::L2Advertisement, name.clone()), version);
         advertisements.kept.insert(name);
     }
     (advertisements, verdicts)
@@ -169,10 +202,11 @@ fn left_out<T>(
     names.filter(|name| !in_force.contains_key(*name)).cloned().collect()
 }
 
-fn mark_kept(verdicts: &mut [Verdict], name: &str, shrunk: bool) {
+fn mark_kept(verdicts: &mut [Verdict], name: &str, is_stored: bool, shrunk: bool) {
     let problems = verdicts.iter_mut().filter(|verdict| verdict.name == name);
     for problem in problems.filter_map(|verdict| verdict.outcome.as_mut().err()) {
         problem.last_valid_kept = true;
+        problem.only_until_restart = !is_stored;
         if shrunk {
             problem.message.push_str("; other pools now have some of the addresses it had");
         }
@@ -206,6 +240,7 @@ fn verdict(kind: Kind, metadata: &ObjectMeta, outcome: Result<(), Problem>) -> V
         outcome,
         effective: None,
         note: String::new(),
+        last_known_good: None,
     }
 }
 
@@ -361,7 +396,7 @@ fn distinct(field: &str, names: &[String]) -> Result<BTreeSet<String>, Problem> 
 
 impl Problem {
     fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), last_valid_kept: false }
+        Self { reason, message: message.into(), last_valid_kept: false, only_until_restart: false }
     }
 
     fn selector(field: &str, error: &selector::SelectorError) -> Self {

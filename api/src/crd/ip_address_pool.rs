@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::reservations::{self, ExclusionSpec, ReservationSpec};
-use super::schema;
+use super::{LastKnownGood, schema};
 
 /// The addresses that LoadBalancer Services are given (A11).
 #[derive(CustomResource, JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -110,4 +110,7 @@ pub struct IPAddressPoolStatus {
     /// The generation that the conditions speak of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// The version that was accepted last, for processes that start while a later one is rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_known_good: Option<LastKnownGood>,
 }

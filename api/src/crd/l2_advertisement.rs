@@ -7,7 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::schema;
+use super::{LastKnownGood, schema};
 
 /// Announces pools by ARP and NDP (A26). Without a spec: all pools, from all
 /// nodes, on all interfaces.
@@ -104,4 +104,7 @@ pub struct L2AdvertisementStatus {
     /// The generation that the conditions speak of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// The version that was accepted last, for processes that start while a later one is rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_known_good: Option<LastKnownGood>,
 }

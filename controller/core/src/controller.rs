@@ -1,9 +1,9 @@
 //! The controller's state machine; it dispatches, others decide.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use ferrolb_api::config::{self, Checked, ConfigurationReport, Kind, Rejected, Resources};
+use ferrolb_api::config::{self, Checked, ConfigurationReport, Rejected, Resources};
 use ferrolb_api::{Config, ServiceKey, Time};
 
 use crate::effect::Effect;
@@ -160,10 +160,7 @@ impl Controller {
         }
         self.rejected.clone_from(&report.rejected);
         self.effects.push_back(Effect::Configuration(report));
-        let missing = |Rejected { kind, name, .. }: &Rejected| {
-            (*kind == Kind::IPAddressPool && !config.pools.contains_key(name)).then(|| name.clone())
-        };
-        let unusable: BTreeSet<String> = self.rejected.iter().filter_map(missing).collect();
+        let unusable = config.unusable_pools.keys().cloned().collect();
         self.pools = Pools::new(config, unusable);
         self.resources_known = true;
         self.effects.extend(self.usage.take_pools(&self.pools));

@@ -8,7 +8,9 @@ use ::kube::{Api, Client};
 use controller_core::PoolUsage;
 use ferrolb_api::conditions;
 use ferrolb_api::config::{Kind, Verdict};
-use ferrolb_api::crd::{IPAddressPool, IPAddressPoolStatus, L2Advertisement, L2AdvertisementStatus};
+use ferrolb_api::crd::{
+    IPAddressPool, IPAddressPoolStatus, L2Advertisement, L2AdvertisementStatus, LastKnownGood,
+};
 use ferrolb_shell::kubernetes::resources::Statuses;
 use ferrolb_shell::kubernetes::write_queue::Outcome;
 use jiff::Timestamp;
@@ -20,6 +22,9 @@ use super::status_patch::StatusPatch;
 /// Objects that are gone, and whose status is remembered.
 const GONE: usize = 1_024;
 
+/// The field of a status in which the version in force stands.
+const LAST_KNOWN_GOOD: &str = "lastKnownGood";
+
 /// Kind and name.
 pub(super) type ObjectKey = (Kind, String);
 
@@ -28,12 +33,16 @@ pub(super) type ObjectKey = (Kind, String);
 pub(super) struct Wanted {
     objects: BTreeMap<ObjectKey, Parts>,
     seen: Statuses,
+    /// Whether a version in force has been seen to stand: the CRDs have a field for it.
+    are_kept: bool,
 }
 
 #[derive(Debug, Default)]
 struct Parts {
     verdict: Option<Verdict>,
     usage: Option<PoolUsage>,
+    /// The version in force as it was to be written last.
+    offered: Option<LastKnownGood>,
 }
 
 impl Wanted {
@@ -65,6 +74,7 @@ impl Wanted {
         if self.objects.len() > seen.len() + GONE {
             self.objects.retain(|key, _| seen.contains_key(key));
         }
+        self.are_kept |= seen.values().any(|status| status.get(LAST_KNOWN_GOOD).is_some());
         let changed = seen.iter().filter(|(key, status)| self.seen.get(*key) != Some(*status));
         let changed = changed.map(|(key, _)| key.clone()).collect();
         self.seen = seen;
@@ -72,16 +82,39 @@ impl Wanted {
     }
 
     /// The status to write, if it differs from what stands. Nothing is written
-    /// to an object that has not been seen: it is gone, or about to be seen.
-    pub(super) fn status(&self, key: &ObjectKey) -> Option<Value> {
-        let (seen, parts) = (self.seen.get(key)?, self.objects.get(key)?);
+    /// to an object that has not been seen: it is gone, or about to be seen. A version in
+    /// force that MetalLB's CRDs have no field for is offered once.
+    pub(super) fn status(&mut self, key: &ObjectKey) -> Option<Value> {
+        let (seen, parts) = (self.seen.get(key)?, self.objects.get_mut(key)?);
         let now = Time(Timestamp::now());
         let wanted = match key.0 {
             Kind::IPAddressPool => pool_status(seen, parts, &now),
             Kind::L2Advertisement => advertisement_status(seen, parts, &now),
         };
-        (wanted != *seen).then_some(wanted)
+        let mut rest = wanted.clone();
+        let version = rest.as_object_mut().and_then(|status| status.remove(LAST_KNOWN_GOOD));
+        let is_offered = parts.offered.as_ref().map(|offered| json!(offered)) == version;
+        if wanted == *seen || (rest == *seen && is_offered && !self.are_kept) {
+            return None;
+        }
+        parts.offered = parts.verdict.as_ref().and_then(|verdict| verdict.last_known_good.clone());
+        Some(replacing(seen, wanted))
     }
+}
+
+/// `wanted` as a merge patch over `seen` that leaves nothing of an earlier spec: what it lacks is
+/// taken away by a null.
+fn replacing(seen: &Value, mut wanted: Value) -> Value {
+    fn clear(seen: &Value, wanted: &mut Value) {
+        let (Some(seen), Some(wanted)) = (seen.as_object(), wanted.as_object_mut()) else { return };
+        for (key, old) in seen {
+            clear(old, wanted.entry(key.clone()).or_insert(Value::Null));
+        }
+    }
+    if let Some(kept) = wanted.get_mut(LAST_KNOWN_GOOD) {
+        clear(&seen[LAST_KNOWN_GOOD], kept);
+    }
+    wanted
 }
 
 fn pool_status(seen: &Value, parts: &Parts, now: &Time) -> Value {
@@ -90,6 +123,7 @@ fn pool_status(seen: &Value, parts: &Parts, now: &Time) -> Value {
     if let Some(verdict) = &parts.verdict {
         status.conditions = conditions::with_verdict(verdict, &status.conditions, now);
         status.observed_generation = Some(verdict.generation);
+        status.last_known_good = verdict.last_known_good.clone().or(status.last_known_good);
     }
     let out_of_force = parts
         .verdict
@@ -115,6 +149,7 @@ fn advertisement_status(seen: &Value, parts: &Parts, now: &Time) -> Value {
     if let Some(verdict) = &parts.verdict {
         status.conditions = conditions::with_verdict(verdict, &status.conditions, now);
         status.observed_generation = Some(verdict.generation);
+        status.last_known_good = verdict.last_known_good.clone().or(status.last_known_good);
     }
     json!(status)
 }
@@ -150,6 +185,7 @@ mod tests {
             reason: "InvalidAddresses",
             message: message.to_owned(),
             last_valid_kept: false,
+            only_until_restart: false,
         });
         Verdict {
             kind: Kind::IPAddressPool,
@@ -158,6 +194,7 @@ mod tests {
             outcome,
             effective: None,
             note: String::new(),
+            last_known_good: None,
         }
     }
 
@@ -246,6 +283,39 @@ mod tests {
         wanted.forget_pool("pool".to_owned());
         let bad = wanted.status(&key()).expect("the verdict is new");
         assert_eq!(types(&bad), ["Ready False", "Stalled True"]);
+    }
+
+    #[test]
+    fn the_version_in_force_is_replaced_whole_and_offered_once_where_it_is_dropped() {
+        let accepted = |generation, spec: Value| Verdict {
+            generation,
+            last_known_good: Some(LastKnownGood { generation, spec }),
+            ..verdict(Ok(()))
+        };
+        let mut wanted = Wanted::default();
+        wanted.seen([(key(), Value::Null)].into());
+        wanted.verdict(accepted(1, json!({ "addresses": ["a"], "serviceAllocation": { "priority": 1 } })));
+        let first = wanted.status(&key()).expect("nothing stands there yet");
+        assert_eq!(first["lastKnownGood"]["generation"], 1);
+
+        // MetalLB's CRDs drop it: what comes back lacks it.
+        let mut dropped = first.clone();
+        dropped.as_object_mut().expect("a status").remove("lastKnownGood");
+        wanted.seen([(key(), dropped)].into());
+        assert_eq!(wanted.status(&key()), None, "it was offered");
+
+        wanted.seen([(key(), first)].into());
+        wanted.verdict(accepted(2, json!({ "addresses": ["b"] })));
+        let second = wanted.status(&key()).expect("another version");
+        let kept = &second["lastKnownGood"]["spec"];
+        assert_eq!(kept, &json!({ "addresses": ["b"], "serviceAllocation": null }), "a merge patch");
+
+        // Rejected, it stays; taken away by somebody, it comes back.
+        wanted.verdict(Verdict {
+            last_known_good: accepted(2, json!({})).last_known_good,
+            ..verdict(Err("bad"))
+        });
+        assert_eq!(wanted.status(&key()).expect("the verdict is new")["lastKnownGood"]["generation"], 2);
     }
 
     #[test]

@@ -42,7 +42,8 @@ pub struct Source {
 
 /// Watches pools and advertisements, and Namespaces once a pool is pinned by
 /// their labels (A18). Sends all of them, each time they differ from what was
-/// sent last; changes of a status alone are none (W49, B28). A receiver that is
+/// sent last; changes of a status alone are none (W49, B28), but for
+/// `lastKnownGood`. A receiver that is
 /// slow gets the newest, not every one between.
 ///
 /// Who writes conditions and gives out addresses gives `statuses`: what stands there comes by it, and

@@ -72,6 +72,7 @@ pub(crate) fn config(
     Config {
         pools: pools.into_iter().map(|pool| (pool.name.clone(), pool)).collect(),
         advertisements: advertisements.into_iter().map(|ad| (ad.name.clone(), ad)).collect(),
+        ..Config::default()
     }
 }
 

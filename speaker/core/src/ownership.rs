@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ferrolb_api::config::{self, Config, NodeNetwork, Occupied, Resources, Verdict};
-use ferrolb_api::{EndpointSlice, IpFamily, Node, NodeName, Service, ServiceKey};
+use ferrolb_api::{AddressRange, EndpointSlice, IpFamily, Node, NodeName, Service, ServiceKey};
 
 use crate::effect::WithdrawReason;
 use crate::interface::InterfaceSet;
@@ -23,6 +23,7 @@ mod candidates;
 pub(crate) mod cluster;
 pub(crate) mod diagnosis;
 pub(crate) mod election;
+pub(crate) mod lacks;
 mod owner_cache;
 pub(crate) mod reach;
 
@@ -222,8 +223,11 @@ impl Ownership {
     /// had before, or has no more, each Service is looked at.
     pub(crate) fn reaches_changed(&mut self, members: Members<'_>) {
         self.members_changed();
-        let ranges = self.cluster.config().pools.values().flat_map(|pool| &pool.ranges);
-        let subnets = reach::subnets_of(members.reaches, ranges);
+        let config = self.cluster.config();
+        let ranges = config.pools.values().flat_map(|pool| &pool.ranges);
+        // Where the addresses of pools lie that cannot be used, nobody knows.
+        let anywhere = AddressRange::ALL.iter().filter(|_| !config.unusable_pools.is_empty());
+        let subnets = reach::subnets_of(members.reaches, ranges.chain(anywhere));
         if self.subnets != subnets {
             self.subnets = subnets;
             self.owners.clear();

@@ -18,7 +18,7 @@ use crate::lifecycle::Lifecycle;
 use crate::not_ready::NotReady;
 use crate::outputs::Outputs;
 use crate::ownership::reach::Reach;
-use crate::ownership::{Decision, Members, Ownership};
+use crate::ownership::{Decision, Members, Ownership, lacks};
 use crate::random::stream;
 use crate::settings::Settings;
 use crate::status::{Status, StatusView};
@@ -240,7 +240,7 @@ impl Speaker {
     }
 
     /// Says what this node can announce on, out of its interfaces and of the names in
-    /// advertisements. It counts here once it counts for all (W13).
+    /// advertisements, and what it lacks of the configuration. It counts here once it counts for all (W13).
     fn set_reach(&mut self, now: Time) {
         let (Some(membership), Some(interfaces)) = (&mut self.membership, self.wire.interfaces()) else {
             return;
@@ -248,7 +248,9 @@ impl Speaker {
         let advertisements = self.ownership.cluster().config().advertisements.values();
         let named: BTreeSet<&str> =
             advertisements.flat_map(|one| &one.interfaces).map(String::as_str).collect();
-        membership.set_reach(now, Reach::of(interfaces, &named));
+        let cluster = self.ownership.cluster();
+        let lacks = cluster.synced().resources.then(|| lacks::of(cluster.config()));
+        membership.set_reach(now, Reach { lacks, ..Reach::of(interfaces, &named) });
     }
 
     /// Draws the conclusions from what was taken in.

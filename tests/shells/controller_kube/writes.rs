@@ -9,7 +9,9 @@ use k8s_openapi::api::core::v1 as core;
 use serde_json::json;
 use tests::objects::{NAMESPACE, pool};
 
-use super::setup::{NS, OWN, Running, address, assert_right, cluster, get, ready, seconds, status_writes};
+use super::setup::{
+    NS, OWN, Running, address, assert_right, cluster, get, get_pool, ready, seconds, status_writes,
+};
 use crate::support::service;
 
 #[tokio::test(start_paused = true)]
@@ -185,4 +187,50 @@ async fn a_bad_pool_is_named_and_spoils_nothing() {
     let wrong: Vec<_> =
         api.requests()[refusals..].iter().filter(|request| request.is_write()).cloned().collect();
     assert!(wrong.len() <= 8, "a refused write is not repeated in a loop: {wrong:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn w4_the_version_in_force_stands_in_the_object_and_is_written_once() {
+    let api = cluster(1);
+    let running = Running::start(&api);
+    seconds(5).await;
+    let kept = || {
+        let status = get_pool(&api, "first").status.expect("the controller wrote one");
+        status.last_known_good.expect("the version in force stands there")
+    };
+    let written = || {
+        let writes = api.writes().into_iter();
+        writes.filter(|write| write.committed && write.resource == "ipaddresspools").count()
+    };
+    assert_eq!(
+        (kept().generation, kept().spec["addresses"][0].as_str()),
+        (1, Some("172.16.16.101-172.16.16.200"))
+    );
+    for (edit, generation, priority) in [
+        (json!({"spec": {"serviceAllocation": {"priority": 7}}}), 2, json!(7)),
+        (json!({"spec": {"serviceAllocation": null}}), 3, json!(null)),
+        (json!({"spec": {"addresses": ["172.16.16.200-172.16.16.101"]}}), 3, json!(null)),
+        (json!({"spec": {"serviceAllocation": {"priority": 8}}}), 3, json!(null)),
+    ] {
+        let before = written();
+        api.merge::<IPAddressPool>(OWN, "first", edit.clone()).expect("the schema allows it");
+        seconds(60).await;
+        assert_eq!(
+            (kept().generation, &kept().spec["serviceAllocation"]["priority"]),
+            (generation, &priority),
+            "{edit}"
+        );
+        assert_eq!(written(), before + 1, "{edit}");
+    }
+    // The next controller finds it, and has nothing to write.
+    let (before, held) = (api.writes().len(), address(&api, "web-0"));
+    running.stop().await;
+    let _running = Running::start(&api);
+    seconds(60).await;
+    assert_eq!((api.writes().len(), address(&api, "web-0")), (before, held));
+    api.create(&service("late")).expect("new");
+    seconds(5).await;
+    assert_eq!(address(&api, "late"), "172.16.16.102", "the version in force still gives addresses");
+    let text = get_pool(&api, "first").status.expect("it has one").conditions[0].message.clone();
+    assert!(text.ends_with("until this is fixed its last valid version stays in force"), "{text}");
 }

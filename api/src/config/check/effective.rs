@@ -51,6 +51,15 @@ fn advertisement(name: &str, config: &Config, nodes: Option<&[Node]>) -> Option<
         (PoolSelection::All, true) => "no IPAddressPool is in force".to_owned(),
         (PoolSelection::Some { .. }, true) => "its ipAddressPoolSelectors match no IPAddressPool".to_owned(),
     };
+    let unusable = config.unusable_pools.values().filter(|pool| ad.selects_pool(pool));
+    let unusable: Vec<&str> = unusable.map(|pool| pool.name.as_str()).collect();
+    if selected.is_empty() && !unusable.is_empty() {
+        let message = format!(
+            "IPAddressPool {} is not in force: of it is announced what Services have had before",
+            listed(&unusable)
+        );
+        return Some(Effective { holds: true, reason: reason::UNKNOWN_POOL, message });
+    }
     if selected.is_empty() {
         let message = format!("{missing}, so nothing is announced by it");
         return Some(Effective::lacking(reason::NO_MATCHING_POOL, message));

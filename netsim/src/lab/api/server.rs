@@ -47,6 +47,7 @@ pub struct SimulatedApi {
     delay: Delay,
     seed: Seed,
     is_reachable: bool,
+    keeps_last_known_good: bool,
     answers_to_lose: u32,
     writes: u64,
     l2_status_writes: u64,
@@ -63,6 +64,7 @@ impl SimulatedApi {
             delay,
             seed,
             is_reachable: true,
+            keeps_last_known_good: true,
             answers_to_lose: 0,
             writes: 0,
             l2_status_writes: 0,
@@ -92,6 +94,11 @@ impl SimulatedApi {
     pub fn l2_statuses(&self) -> Vec<L2Status> {
         let objects = self.store.list(Kind::ServiceL2Status, self.store.revision());
         objects.filter_map(|(_, object)| view::l2_status(object)).collect()
+    }
+
+    /// Drops `status.lastKnownGood` of what is written from now on, as under MetalLB's CRDs.
+    pub const fn forget_last_known_good(&mut self) {
+        self.keeps_last_known_good = false;
     }
 
     /// Whether clients reach the API server.
@@ -179,7 +186,11 @@ impl SimulatedApi {
                 let (pool, lost) = (pool.as_deref(), lost_addresses.as_deref());
                 self.store.write_service(&key, uid, resource_version, addresses, pool, lost)
             }
-            Effect::WriteVerdict(verdict) => Ok(write_verdict(&mut self.store, verdict)),
+            Effect::WriteVerdict(verdict) => {
+                let mut verdict = verdict.clone();
+                verdict.last_known_good.take_if(|_| !self.keeps_last_known_good);
+                Ok(write_verdict(&mut self.store, &verdict))
+            }
             Effect::WritePoolUsage(usage) => Ok(write_usage(&mut self.store, usage)),
             Effect::ForgetPool(_) | Effect::Event { .. } | Effect::Configuration(_) | Effect::Notice(_) => {
                 Ok(false)
@@ -272,11 +283,13 @@ fn write_verdict(store: &mut Store, verdict: &Verdict) -> bool {
                 let status = Arc::make_mut(pool).status.get_or_insert_default();
                 status.conditions = conditions::with_verdict(verdict, &status.conditions, &EPOCH);
                 status.observed_generation = observed_generation;
+                status.last_known_good = verdict.last_known_good.clone().or(status.last_known_good.take());
             }
             Object::Advertisement(ad) => {
                 let status = Arc::make_mut(ad).status.get_or_insert_default();
                 status.conditions = conditions::with_verdict(verdict, &status.conditions, &EPOCH);
                 status.observed_generation = observed_generation;
+                status.last_known_good = verdict.last_known_good.clone().or(status.last_known_good.take());
             }
             _ => {}
         }

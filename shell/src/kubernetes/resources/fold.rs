@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ferrolb_api::config::{Kind, NodeNetwork, Resources, Undecodable};
-use ferrolb_api::crd::{IPAddressPool, L2Advertisement};
+use ferrolb_api::crd::{
+    IPAddressPool, IPAddressPoolStatus, L2Advertisement, L2AdvertisementStatus, LastKnownGood,
+};
 use ferrolb_api::{Namespace, Node};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -95,7 +97,10 @@ impl Fold {
     pub(super) fn needs_namespaces(&self) -> bool {
         self.pools.objects().any(|pool| {
             let pinned = pool.spec.service_allocation.as_ref();
+            let kept = last_known_good(pool.status.as_ref());
+            let kept = kept.map(|kept| &kept.spec["serviceAllocation"]["namespaceSelectors"]);
             pinned.is_some_and(|pinned| !pinned.namespace_selectors.is_empty())
+                || kept.is_some_and(|kept| !kept.is_null())
         })
     }
 
@@ -133,8 +138,8 @@ impl Fold {
         let pools = pools.filter(|pool| is_readable(Kind::IPAddressPool, pool.metadata.name.as_deref()));
         let ads = self.advertisements.objects();
         let ads = ads.filter(|ad| is_readable(Kind::L2Advertisement, ad.metadata.name.as_deref()));
-        let pools = pools.cloned().map(|pool| IPAddressPool { status: None, ..pool }).collect();
-        let l2_advertisements = ads.cloned().map(|ad| L2Advertisement { status: None, ..ad }).collect();
+        let pools = pools.cloned().map(without_counters).collect();
+        let l2_advertisements = ads.cloned().map(without_conditions).collect();
         let namespaces = self.namespaces.objects().cloned().collect();
         let nodes = self.nodes.is_listed().then(|| self.nodes.objects().cloned().collect());
         let api_server = self.api_server.objects().flatten().copied().chain(self.own_api_server).collect();
@@ -166,6 +171,28 @@ impl Fold {
     }
 }
 
+fn last_known_good(status: Option<&IPAddressPoolStatus>) -> Option<&LastKnownGood> {
+    status?.last_known_good.as_ref()
+}
+
+/// A pool with nothing in its status but the version that can stay in force.
+fn without_counters(mut pool: IPAddressPool) -> IPAddressPool {
+    let kept = pool.status.and_then(|status| status.last_known_good);
+    pool.status = kept
+        .map(|kept| IPAddressPoolStatus { last_known_good: Some(kept), ..IPAddressPoolStatus::default() });
+    pool
+}
+
+/// The same of an advertisement.
+fn without_conditions(mut ad: L2Advertisement) -> L2Advertisement {
+    let kept = ad.status.and_then(|status| status.last_known_good);
+    ad.status = kept.map(|kept| L2AdvertisementStatus {
+        last_known_good: Some(kept),
+        ..L2AdvertisementStatus::default()
+    });
+    ad
+}
+
 fn undecodable<V: Clone + PartialEq>(kind: Kind, table: &Table<V>) -> impl Iterator<Item = Undecodable> {
     table.undecodable().map(move |(key, problem)| Undecodable {
         kind,
@@ -177,9 +204,7 @@ fn undecodable<V: Clone + PartialEq>(kind: Kind, table: &Table<V>) -> impl Itera
 
 #[cfg(test)]
 mod tests {
-    use ferrolb_api::crd::{
-        IPAddressPoolSpec, IPAddressPoolStatus, L2AdvertisementSpec, ServiceAllocationSpec,
-    };
+    use ferrolb_api::crd::{IPAddressPoolSpec, L2AdvertisementSpec, ServiceAllocationSpec};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
     use super::*;
@@ -241,6 +266,17 @@ mod tests {
         let status =
             &fold.statuses().expect("everything is listed")[&(Kind::IPAddressPool, "pool".to_owned())];
         assert_eq!(status["assignedIPv4"], 5);
+        let mut kept = pool(1, 5);
+        let spec = serde_json::json!({ "serviceAllocation": { "namespaceSelectors": [{}] } });
+        let version = LastKnownGood { generation: 1, spec };
+        kept.status.get_or_insert_default().last_known_good = Some(version.clone());
+        fold.apply(Item::Pool(Change::Applied(seen("pool", Ok(kept)))));
+        assert!(fold.needs_namespaces() && fold.changed().is_none(), "its Namespaces come first");
+        fold.apply(Item::Namespace(Change::List(Vec::new())));
+        let pools = fold.changed().expect("a version that can stay in force").pools;
+        let expected =
+            IPAddressPoolStatus { last_known_good: Some(version), ..IPAddressPoolStatus::default() };
+        assert_eq!(pools[0].status, Some(expected), "and nothing else of the status");
         fold.apply(Item::Pool(Change::Applied(seen("pool", Ok(pool(2, 5))))));
         assert!(fold.changed().is_some(), "the spec is another one");
         fold.apply(Item::Pool(Change::List(vec![seen("pool", Ok(pool(2, 6)))])));

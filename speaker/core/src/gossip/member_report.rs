@@ -5,6 +5,7 @@
 //! 0 | version 1 | length u8 | sender | boot u64 | fields: tag u8 | length u16 | value
 //! heard (1)   boot u64 | number u64
 //! reach (2)   number u64 | flags u8 | count u8 | links
+//! lacks (3)   objects u32, of the reach in the same datagram
 //! link        length u8 | name | flags u8 | count u8 | subnets: 4 or 6 | prefix u8 | network
 //! ```
 //!
@@ -12,11 +13,13 @@
 //! begin with the length of a name. A version that is not known, and a field that
 //! is not known, says nothing and harms nothing.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::identity::Identity;
 use crate::gossip::envelope::{GossipRejection, MAX_BOOT};
+use crate::ownership::lacks::{Lack, MAX_LACKS};
 use crate::ownership::reach::{Link, Reach, Subnet};
 
 /// The longest encoding of a reach, in bytes; what does not fit is cut. With the
@@ -29,6 +32,7 @@ const MARK: u8 = 0;
 const VERSION: u8 = 1;
 const HEARD: u8 = 1;
 const REACH: u8 = 2;
+const LACKS: u8 = 3;
 
 const ANY_IPV4: u8 = 1;
 const ANY_IPV6: u8 = 2;
@@ -75,6 +79,14 @@ impl MemberReport {
         }
         if let Some((number, reach)) = &self.reach {
             field(&mut bytes, REACH, &[&number.to_be_bytes()[..], &encode_reach(reach)].concat());
+            if let Some(lacks) = &reach.lacks {
+                let objects = lacks.iter().take(MAX_LACKS);
+                field(
+                    &mut bytes,
+                    LACKS,
+                    &objects.flat_map(|object| object.to_be_bytes()).collect::<Vec<u8>>(),
+                );
+            }
         }
         bytes
     }
@@ -93,6 +105,7 @@ impl MemberReport {
             return Err(GossipRejection::Malformed);
         }
         let mut report = Self { sender: sender.into(), boot, heard: None, reach: None };
+        let mut lacks = None;
         while !reader.0.is_empty() {
             let tag = reader.byte()?;
             let length = usize::from(reader.byte()?) << 8 | usize::from(reader.byte()?);
@@ -100,8 +113,12 @@ impl MemberReport {
             match tag {
                 HEARD => report.heard = Some(Edition { boot: value.number()?, number: value.number()? }),
                 REACH => report.reach = Some((value.number()?, decode_reach(&mut value)?)),
+                LACKS => lacks = Some(decode_lacks(&mut value)?),
                 _ => {}
             }
+        }
+        if let Some((_, reach)) = &mut report.reach {
+            reach.lacks = lacks;
         }
         Ok(Some(report))
     }
@@ -186,6 +203,14 @@ fn decode_reach(reader: &mut Reader<'_>) -> Result<Reach, GossipRejection> {
     Ok(reach)
 }
 
+fn decode_lacks(reader: &mut Reader<'_>) -> Result<BTreeSet<Lack>, GossipRejection> {
+    let mut lacks = BTreeSet::new();
+    while !reader.0.is_empty() && lacks.len() < MAX_LACKS {
+        lacks.insert(Lack::from_be_bytes(*reader.chunk()?));
+    }
+    Ok(lacks)
+}
+
 /// What is left to read.
 struct Reader<'a>(&'a [u8]);
 
@@ -237,7 +262,10 @@ mod tests {
             sender: "wk01".into(),
             boot: 7,
             heard: Some(Edition { boot: 1 << 40, number: 3 }),
-            reach: Some((9, Reach { any: (true, true), cut: false, links })),
+            reach: Some((
+                9,
+                Reach { any: (true, true), cut: false, links, lacks: Some([1, 0xdead_beef].into()) },
+            )),
         }
     }
 
@@ -288,20 +316,31 @@ mod tests {
             ("a name that is none", vec![("a", link(true, &[])), (&long, link(true, &[]))], 1),
             ("too many", many, (MAX_REACH - 2) / 17),
         ] {
-            let told = MemberReport { sender: "n".repeat(NodeName::MAX_LEN).into(), ..report(links) };
+            let mut told = MemberReport { sender: "n".repeat(NodeName::MAX_LEN).into(), ..report(links) };
+            if let Some((_, reach)) = &mut told.reach {
+                reach.lacks = Some((0..100).collect());
+            }
             let bytes = told.encode();
             assert!(bytes.len() <= MAX_PAYLOAD, "{what}: {} bytes", bytes.len());
             let read = MemberReport::decode(&bytes).expect("our own").and_then(|report| report.reach);
             let (_, reach) = read.expect("it was told");
             assert_eq!((reach.cut, reach.links.len()), (true, kept), "{what}");
+            assert_eq!(reach.lacks.map(|lacks| lacks.len()), Some(MAX_LACKS), "{what}");
         }
     }
 
     #[test]
     fn broken_reports_are_refused_and_noise_never_panics() {
         let good = full().encode();
-        let whole =
-            [MemberReport { heard: None, reach: None, ..full() }, MemberReport { reach: None, ..full() }];
+        let mut silent = full();
+        if let Some((_, reach)) = &mut silent.reach {
+            reach.lacks = None;
+        }
+        let whole = [
+            MemberReport { heard: None, reach: None, ..full() },
+            MemberReport { reach: None, ..full() },
+            silent,
+        ];
         let whole: Vec<usize> = whole.iter().map(|report| report.encode().len()).collect();
         for length in 0..good.len() {
             let complete = whole.contains(&length);

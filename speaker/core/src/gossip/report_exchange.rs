@@ -20,6 +20,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How long something must be gone before that is told. A link that blinks moves
 /// no address.
 pub(crate) const LOST_AFTER: Duration = Duration::from_millis(500);
+/// How long a part of the configuration must be missing before that is told, but at a start: the
+/// edit that mends it may be on its way, and meanwhile nobody else knows better.
+pub(crate) const LACKED_AFTER: Duration = Duration::from_secs(3);
 /// How long the last life's reach stands for a member that has restarted, and
 /// may be of a version that tells none.
 const OLD_LIFE: Duration = Duration::from_secs(3);
@@ -77,7 +80,7 @@ impl ReportExchange {
     }
 
     /// Takes what this node can do now, and gives whether all must be told. What
-    /// was gained counts at once, what was lost after [`LOST_AFTER`].
+    /// was gained counts at once, what was lost after [`LOST_AFTER`] or [`LACKED_AFTER`].
     pub(crate) fn set_own(&mut self, now: Time, reach: Reach) -> bool {
         let told = self.reaches.get(&self.own);
         if told == Some(&reach) {
@@ -85,7 +88,12 @@ impl ReportExchange {
             return false;
         }
         if told.is_some_and(|told| !reach.covers(told)) {
-            let due = self.now_less.as_ref().map_or(now + LOST_AFTER, |(due, _)| *due);
+            let after = if told.is_some_and(|told| !reach.lacks_no_more_than(told)) {
+                LACKED_AFTER
+            } else {
+                LOST_AFTER
+            };
+            let due = self.now_less.as_ref().map_or(now + after, |(due, _)| *due);
             self.now_less = Some((due, reach));
             return false;
         }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ferrolb_api::config::{Advertisement, Config, Occupant, Occupied, Pool};
+use ferrolb_api::config::{Advertisement, Config, Kind, Occupant, Occupied, Pool};
 use ferrolb_api::service::{Ingress, TrafficPolicy};
 use ferrolb_api::{Node, NodeName, Service};
 
@@ -16,6 +16,7 @@ use crate::effect::WithdrawReason;
 use crate::interface::InterfaceSet;
 use crate::ownership::candidates::{self, CandidateKey, ElectionContext, interfaces};
 use crate::ownership::diagnosis::{Check, CheckFailure, Diagnosis, Names};
+use crate::ownership::lacks::lack;
 use crate::ownership::reach::{AddressLocation, Subnet};
 
 /// The order in which MetalLB looks at a Service: at its endpoints before it looks
@@ -131,7 +132,7 @@ impl<'a> Assessment<'a> {
             Ingress::Unparsable(_) | Ingress::Hostname(_) => Err(CheckFailure::NotAnAddress),
         };
         self.addresses = entries(service).map(address).collect::<Result<_, _>>()?;
-        self.pool = self.context.config.pool_of(&self.addresses);
+        self.pool = self.context.config.pool_serving(service, &self.addresses);
         let pool = self.pool.ok_or(CheckFailure::NotInPool)?;
         let is_occupied = !pool.allow_occupied && self.occupants().next().is_some();
         if is_occupied { Err(CheckFailure::Occupied) } else { Ok(()) }
@@ -173,10 +174,12 @@ impl<'a> Assessment<'a> {
 
     /// By what its candidates are found.
     fn key(&self) -> CandidateKey {
+        let pool = self.pool.filter(|pool| self.service.annotations.origin() != Some(&pool.name));
         let location = |address: &IpAddr| AddressLocation::of(*address, self.context.subnets);
         CandidateKey {
             advertisements: self.advertisements.iter().map(|(at, _)| *at).collect(),
             locations: self.addresses.iter().map(location).collect(),
+            pool: pool.map(|pool| lack(Kind::IPAddressPool, &pool.name)),
         }
     }
 

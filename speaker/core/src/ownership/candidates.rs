@@ -1,14 +1,15 @@
 //! Which nodes may announce a Service: MetalLB's checks of a node in MetalLB's order
-//! (D10 to D15, D22), and who can reach the segment (W13).
+//! (D10 to D15, D22), who can reach the segment (W13), and who has the configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ferrolb_api::config::{Advertisement, Config};
+use ferrolb_api::config::{Advertisement, Config, Kind};
 use ferrolb_api::{Node, NodeName};
 
 use crate::interface::InterfaceSet;
 use crate::ownership::diagnosis::CheckFailure;
 use crate::ownership::election::Candidate;
+use crate::ownership::lacks::{Lack, lack};
 use crate::ownership::reach::{AddressLocation, Known, Reaches};
 
 /// What the candidates of a Service depend on. Services with the same have the
@@ -20,6 +21,9 @@ pub(crate) struct CandidateKey {
     pub(crate) advertisements: Vec<usize>,
     /// Where its addresses lie, in their order (W13).
     pub(crate) locations: Vec<AddressLocation>,
+    /// The pool that a node must have. `None` where the Service says that its addresses came
+    /// from it: then a node that lacks the pool announces it all the same.
+    pub(crate) pool: Option<Lack>,
 }
 
 /// Who may take part in elections at all.
@@ -75,7 +79,8 @@ impl ElectionContext<'_> {
 }
 
 /// The nodes that may announce under the advertisements of `key`, with their scores,
-/// in the order of their names (D10 to D13, D15, D22). Endpoints are not looked at.
+/// in the order of their names (D10 to D13, D15, D22). Endpoints are not looked at. One that
+/// has told that it lacks the pool, or every advertisement that selects it, is left out.
 pub(crate) fn find(election: ElectionContext<'_>, key: &CandidateKey, config: &Config) -> Vec<CandidateNode> {
     let all: Vec<&Advertisement> = config.advertisements.values().collect();
     let locations = &key.locations;
@@ -86,21 +91,27 @@ pub(crate) fn find(election: ElectionContext<'_>, key: &CandidateKey, config: &C
         .values()
         .filter(|node| election.is_alive(&node.name) && election.may_announce(node, &matching).is_ok());
     let candidate_node = |node: &Node| {
-        let score = matching.iter().map(|ad| ad.preference(node)).sum();
-        let candidate = Candidate { node: node.name.clone(), score };
         let reach = election.reaches.get(&node.name);
-        let set = interfaces(matching.iter().filter(|ad| ad.selects_node(node)).copied());
+        let lacks = |object: Lack| reach.is_some_and(|reach| reach.has_told_to_lack(object));
+        let has = |ad: &&&Advertisement| !lacks(lack(Kind::L2Advertisement, &ad.name));
+        let here: Vec<&Advertisement> = matching.iter().filter(has).copied().collect();
+        if key.pool.is_some_and(lacks) || !here.iter().any(|ad| ad.selects_node(node)) {
+            return None;
+        }
+        let score = here.iter().map(|ad| ad.preference(node)).sum();
+        let candidate = Candidate { node: node.name.clone(), score };
+        let set = interfaces(here.iter().filter(|ad| ad.selects_node(node)).copied());
         let (Some(reach), Some(set)) = (reach, set) else {
             let on_segment = vec![Known::NotYet; locations.len()];
-            return CandidateNode { candidate, usable: true, on_segment };
+            return Some(CandidateNode { candidate, usable: true, on_segment });
         };
-        CandidateNode {
+        Some(CandidateNode {
             candidate,
             usable: locations.iter().all(|location| reach.may_announce(&set, location.family)),
             on_segment: locations.iter().map(|location| reach.is_on_segment(&set, location)).collect(),
-        }
+        })
     };
-    nodes.map(candidate_node).collect()
+    nodes.filter_map(candidate_node).collect()
 }
 
 /// The candidates among `nodes`, under `externalTrafficPolicy: Local` only those of

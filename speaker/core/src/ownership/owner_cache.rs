@@ -174,7 +174,7 @@ mod tests {
     fn eligible(number: u32) -> Eligible {
         Eligible {
             addresses: vec![IpAddr::V4(number.into())],
-            key: CandidateKey { advertisements: vec![0], locations: Vec::new() },
+            key: CandidateKey { advertisements: vec![0], locations: Vec::new(), pool: None },
             interfaces: InterfaceSet::All,
             only_on: None,
         }

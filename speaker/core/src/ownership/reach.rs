@@ -1,5 +1,5 @@
 //! What a node can announce on: its usable interfaces and the subnets on them,
-//! as far as they matter to who may be a candidate (W13).
+//! as far as they matter to who may be a candidate (W13), and what it lacks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,6 +10,7 @@ use ferrolb_api::{IpFamily, NodeName};
 
 use crate::interface::Interface;
 use crate::interface::InterfaceSet;
+use crate::ownership::lacks::Lack;
 
 /// An on-link subnet.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +43,9 @@ pub(crate) struct Reach {
     pub(crate) cut: bool,
     /// By name.
     pub(crate) links: BTreeMap<String, Link>,
+    /// What its speaker lacks of the configuration; `None` before that knows it, and of a
+    /// version that does not tell.
+    pub(crate) lacks: Option<BTreeSet<Lack>>,
 }
 
 /// Where an address lies, as far as candidates may differ by it.
@@ -126,7 +130,8 @@ impl Reach {
 
     /// Whether all that `other` can do can be done here as well.
     pub(crate) fn covers(&self, other: &Self) -> bool {
-        (self.any.0 || !other.any.0)
+        self.lacks_no_more_than(other)
+            && (self.any.0 || !other.any.0)
             && (self.any.1 || !other.any.1)
             && other.links.iter().all(|(name, link)| {
                 let same = self.links.get(name);
@@ -136,6 +141,16 @@ impl Reach {
                         && own.subnets.is_superset(&link.subnets)
                 })
             })
+    }
+
+    /// Whether its speaker has all of the configuration that it had in `other`.
+    pub(crate) fn lacks_no_more_than(&self, other: &Self) -> bool {
+        other.lacks.as_ref().is_none_or(|had| self.lacks.as_ref().is_none_or(|lacks| lacks.is_subset(had)))
+    }
+
+    /// Whether its speaker has told that it lacks an object.
+    pub(crate) fn has_told_to_lack(&self, object: Lack) -> bool {
+        self.lacks.as_ref().is_some_and(|lacks| lacks.contains(&object))
     }
 
     /// Whether the node may have a usable interface out of `set` for an address

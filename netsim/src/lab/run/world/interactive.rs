@@ -82,6 +82,11 @@ impl World {
         Ok(())
     }
 
+    /// From now on the CRDs are MetalLB's, whose API server drops the fields that they do not know.
+    pub const fn use_metallbs_crds(&mut self) {
+        self.api.forget_last_known_good();
+    }
+
     /// `kubectl edit`: changes one object. Nothing happens if it is not there.
     pub fn edit(&mut self, key: &Key, change: impl FnOnce(&mut Object)) {
         let Some(mut object) = self.api.store().get(key).cloned() else { return };

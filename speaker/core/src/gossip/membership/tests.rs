@@ -45,7 +45,7 @@ fn settings(node: usize, boot_id: u64, seed: u64) -> Settings {
 /// What the node can announce on: one interface, called after the node.
 fn reach_of(node: usize) -> Reach {
     let links = [(format!("eth{node}"), Link::default())].into();
-    Reach { any: (true, true), cut: false, links }
+    Reach { any: (true, true), cut: false, links, lacks: None }
 }
 
 impl Net {

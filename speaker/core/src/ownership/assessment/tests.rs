@@ -14,6 +14,8 @@ use ferrolb_api::node::EXCLUDE_LABEL;
 use ferrolb_api::selector::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+mod lacks;
+
 type Labels = BTreeMap<String, String>;
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -206,7 +208,11 @@ fn everybody<'a>(nodes: &'a BTreeMap<NodeName, Node>, reaches: &'a Reaches) -> E
 }
 
 fn every(config: &Config) -> CandidateKey {
-    CandidateKey { advertisements: (0..config.advertisements.len()).collect(), locations: Vec::new() }
+    CandidateKey {
+        advertisements: (0..config.advertisements.len()).collect(),
+        locations: Vec::new(),
+        pool: None,
+    }
 }
 
 fn elected(election: ElectionContext<'_>, key: &CandidateKey, config: &Config) -> Vec<Candidate> {
@@ -357,7 +363,7 @@ fn reached(
     let subnets = crate::ownership::reach::subnets_of(&reaches, ranges.iter());
     let locations =
         addresses.iter().map(|text| AddressLocation::of(text.parse().expect("an address"), &subnets));
-    let key = CandidateKey { advertisements: vec![0], locations: locations.collect() };
+    let key = CandidateKey { advertisements: vec![0], locations: locations.collect(), pool: None };
     let only_on = local.map(|nodes| nodes.iter().map(|name| NodeName::from(*name)).collect());
     let found =
         candidates::select(&candidates::find(everybody(&nodes, &reaches), &key, &config), only_on.as_ref());

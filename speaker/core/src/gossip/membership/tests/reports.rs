@@ -1,11 +1,11 @@
 //! What nodes can announce on, told over a network that loses datagrams (W13).
 
 use super::*;
-use crate::gossip::report_exchange::LOST_AFTER;
+use crate::gossip::report_exchange::{LACKED_AFTER, LOST_AFTER};
 
 fn links(names: &[&str]) -> Reach {
     let links = names.iter().map(|name| ((*name).to_owned(), Link::default())).collect();
-    Reach { any: (!names.is_empty(), !names.is_empty()), cut: false, links }
+    Reach { any: (!names.is_empty(), !names.is_empty()), cut: false, links, lacks: None }
 }
 
 impl Net {
@@ -151,4 +151,28 @@ fn t5_w13_nobody_tells_for_another() {
         assert_eq!(member.handle_datagram(net.now, &insider.seal(&bytes)), Err(reason));
     }
     assert!(net.all_know(1, &reach_of(1)));
+}
+
+#[test]
+fn what_is_lacked_is_told_at_a_start_and_else_when_it_has_lasted() {
+    let lacking =
+        |objects: &[u32]| Reach { lacks: Some(objects.iter().copied().collect()), ..links(&["eth0"]) };
+    let mut net = Net::new(3, 0.0, 4);
+    net.run_for(ms(5_000));
+    // The configuration is not known yet; then it is, and something is missing from the beginning.
+    net.set_reach(0, links(&["eth0"]));
+    net.until_all_know(0, &links(&["eth0"]), LOST_AFTER + ms(100));
+    net.set_reach(0, lacking(&[7]));
+    net.until_all_know(0, &lacking(&[7]), ms(100));
+    net.set_reach(0, lacking(&[]));
+    net.until_all_know(0, &lacking(&[]), ms(100));
+    // An edit that is mended in time is not told.
+    net.set_reach(0, lacking(&[8]));
+    net.run_for(LACKED_AFTER - ms(100));
+    net.set_reach(0, lacking(&[]));
+    net.run_for(ms(1_000));
+    assert!(net.all_know(0, &lacking(&[])));
+    net.set_reach(0, lacking(&[8]));
+    let took = net.until_all_know(0, &lacking(&[8]), LACKED_AFTER + ms(100));
+    assert!(took >= LACKED_AFTER, "{took:?}");
 }
