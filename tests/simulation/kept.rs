@@ -54,11 +54,11 @@ fn world(range: &str, address: IpAddr, metallbs_crds: bool) -> World {
         world.use_metallbs_crds();
     }
     world.run_for(Duration::from_secs(5));
-    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+    let (family, cluster_ip) = if address.is_ipv4() { ("IPv4", "10.96.0.9") } else { ("IPv6", "fd96::9") };
     let service = format!(
         "{{apiVersion: v1, kind: Service, metadata: {{name: web, namespace: default, \
            annotations: {{metallb.io/loadBalancerIPs: '{address}'}}}}, \
-           spec: {{type: LoadBalancer, ipFamilies: [{family}], ports: [{{port: 7, protocol: UDP}}]}}}}\n"
+           spec: {{type: LoadBalancer, ipFamilies: [{family}], clusterIP: '{cluster_ip}', clusterIPs: ['{cluster_ip}'], ports: [{{port: 7, protocol: UDP}}]}}}}\n"
     );
     let other = manifest("IPAddressPool", "other", "{addresses: [172.16.16.200-172.16.16.210]}");
     let all = manifest("L2Advertisement", "l2", "{}");
