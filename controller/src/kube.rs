@@ -247,6 +247,7 @@ impl Dispatch {
                     tracing::warn!(event = "statusOverwritten", service = %service, "{message}");
                 }
                 let occurrence = Occurrence {
+                    kind: "Service",
                     namespace: service.namespace().to_owned(),
                     name: service.name().to_owned(),
                     uid,

@@ -118,7 +118,7 @@ async fn surroundings(common: &CommonArgs, settings: &HttpSettings) -> anyhow::R
     let shutdown = shutdown::on_signal().context("cannot handle signals")?;
     let endpoints = AdminState { registry: Registry::new(), readiness: Readiness::default() };
     endpoints.registry.register(Box::new(Process::default()))?;
-    let (client, api_server) = client::connect(common.kubeconfig.as_deref()).await?;
+    let (client, api_server) = client::connect(common.kubeconfig()).await?;
     http::start(settings, &client, &endpoints, &shutdown).await?;
     Ok(Surroundings { client, api_server, endpoints, shutdown })
 }

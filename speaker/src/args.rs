@@ -32,10 +32,11 @@ pub struct Args {
         hide_default_value = true
     )]
     pub node_name: String,
-    /// Address that /metrics is served on [default: every address].
+    /// Address that /metrics is served on, or "localhost" [default: every address].
     #[arg(long, env = "METALLB_HOST", value_name = "IP", default_value = "", hide_default_value = true)]
     pub host: String,
-    /// Address for the member list; without it membership is off, and every Node is a candidate.
+    /// Address for the member list; 0.0.0.0 and :: are every address, and then the Pod's is told to the
+    /// others; without it membership is off, and every Node is a candidate.
     #[arg(
         long,
         env = "METALLB_ML_BIND_ADDR",
@@ -71,6 +72,17 @@ pub struct Args {
         hide_default_value = true
     )]
     pub ml_secret_key_path: String,
+    /// The secret itself, as MetalLB up to v0.13.7 took it; --ml-secret-key-path comes first.
+    #[arg(
+        long,
+        env = "METALLB_ML_SECRET_KEY",
+        hide_env_values = true,
+        hide_short_help = true,
+        value_name = "SECRET",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub ml_secret_key: String,
     /// Run the member list without a secret: anybody on the network can then take addresses away.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false",
           default_missing_value = "true", value_parser = go_bool, value_name = "BOOL",
@@ -85,6 +97,10 @@ pub struct Args {
     #[arg(long, hide_short_help = true, num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = go_bool, value_name = "BOOL")]
     pub ml_wan_config: Option<bool>,
+    /// Accepted for MetalLB's manifests; has no effect: it is always on.
+    #[arg(long, hide_short_help = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = go_bool, value_name = "BOOL")]
+    pub enable_l2_service_status: Option<bool>,
     /// Accepted for MetalLB's manifests; has no effect.
     #[arg(long, env = "FRRK8S_NAMESPACE", hide_short_help = true)]
     pub frrk8s_namespace: Option<String>,
@@ -119,7 +135,9 @@ pub struct Settings {
 /// How this speaker talks to the others.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Gossip {
-    /// Where it listens, and where the others reach it.
+    /// Where it listens.
+    pub bind: SocketAddr,
+    /// Where the others reach it; of an unspecified address, at the own Pod's.
     pub address: SocketAddr,
     /// Label selector of the speakers' Pods (E4).
     pub labels: String,
@@ -145,16 +163,29 @@ pub enum ArgsError {
     /// G1, G14 to G18.
     #[error(transparent)]
     Http(#[from] HttpFlagError),
+    /// A name that no Node has.
+    #[error("--node-name is {text:?}, which no Node is called: write spec.nodeName of the Pod")]
+    NotANodeName {
+        /// Its value.
+        text: String,
+    },
     /// A flag that should hold an address.
-    #[error("{flag} is {text:?}, which is not an IP address")]
+    #[error("{flag} is {text:?}, which is not an IP address: write {instead}")]
     NotAnAddress {
         /// The flag.
         flag: &'static str,
         /// Its value.
         text: String,
+        /// What it may hold.
+        instead: &'static str,
     },
+    /// E3: nobody can be reached there.
+    #[error(
+        "--ml-bindaddr is {0}, which is no address of a node: write status.podIP of the Pod, or 0.0.0.0 or ::"
+    )]
+    NotBindable(IpAddr),
     /// E3.
-    #[error("--ml-bindport is {text:?}, which is not a port from 1 to 65535")]
+    #[error("--ml-bindport is {text:?}: write a port from 1 to 65535, or nothing for {GOSSIP_PORT}")]
     NotAPort {
         /// Its value.
         text: String,
@@ -190,6 +221,9 @@ impl Args {
         match self.node_name.len() {
             0 => return Err(ArgsError::NoNodeName),
             len if len > NodeName::MAX_LEN => return Err(ArgsError::NodeNameTooLong { len }),
+            _ if !speaker_core::is_node_name(&self.node_name) => {
+                return Err(ArgsError::NotANodeName { text: self.node_name.clone() });
+            }
             _ => {}
         }
         Ok(Settings {
@@ -199,7 +233,7 @@ impl Args {
             ignore_exclude_label: self.ignore_exclude_lb,
             gossip: self.gossip()?,
             // M2: the speaker's probes are for its own node.
-            http: self.common.http(address("--host", &self.host)?, Some(Ipv4Addr::LOCALHOST.into()))?,
+            http: self.common.http(self.host()?, Some(Ipv4Addr::LOCALHOST.into()))?,
             namespace: namespace::own(&self.common.namespace)?,
         })
     }
@@ -209,6 +243,7 @@ impl Args {
     pub fn without_effect(&self) -> Vec<&'static str> {
         let own = those_given(&[
             ("--ml-wan-config", self.ml_wan_config.is_some()),
+            ("--enable-l2-service-status", self.enable_l2_service_status.is_some()),
             ("--frrk8s-namespace", self.frrk8s_namespace.is_some()),
             ("--frrk8s-secret-passthrough", self.frrk8s_secret_passthrough.is_some()),
             ("--bgp-debounce-timeout", self.bgp_debounce_timeout.is_some()),
@@ -216,9 +251,23 @@ impl Args {
         [self.common.without_effect(), own].concat()
     }
 
+    /// Where metrics are served (G32): MetalLB's chart writes "localhost" where a proxy stands before them.
+    fn host(&self) -> Result<Option<IpAddr>, ArgsError> {
+        match self.host.as_str() {
+            "" => Ok(None),
+            "localhost" => Ok(Some(Ipv4Addr::LOCALHOST.into())),
+            text => address("--host", text, "status.hostIP of the Pod, or localhost").map(Some),
+        }
+    }
+
     fn gossip(&self) -> Result<Option<Gossip>, ArgsError> {
-        let host = address("--ml-bindaddr", &self.ml_bindaddr)?;
-        let Some(host) = host.filter(|_| !self.ml_labels.is_empty()) else { return Ok(None) };
+        if self.ml_bindaddr.is_empty() || self.ml_labels.is_empty() {
+            return Ok(None);
+        }
+        let bind = address("--ml-bindaddr", &self.ml_bindaddr, "status.podIP of the Pod, or 0.0.0.0 or ::")?;
+        if bind.is_multicast() || bind == IpAddr::from(Ipv4Addr::BROADCAST) {
+            return Err(ArgsError::NotBindable(bind));
+        }
         let port = match self.ml_bindport.as_str() {
             "" => GOSSIP_PORT,
             text => match text.parse() {
@@ -227,11 +276,29 @@ impl Args {
             },
         };
         let secret = self.secret()?;
-        Ok(Some(Gossip { address: (host, port).into(), labels: self.ml_labels.clone(), secret }))
+        Ok(Some(Gossip {
+            bind: (bind, port).into(),
+            address: (self.advertised(bind), port).into(),
+            labels: self.ml_labels.clone(),
+            secret,
+        }))
+    }
+
+    /// What is told to the others of a socket that is bound to `bind` (E3). On the host network
+    /// the node's address is the Pod's, and it is known at once.
+    fn advertised(&self, bind: IpAddr) -> IpAddr {
+        let host = self.host.parse().ok().filter(|host: &IpAddr| {
+            let is_received = bind.is_ipv6() || host.is_ipv4();
+            is_received && !host.is_unspecified() && !host.is_loopback() && !host.is_multicast()
+        });
+        host.filter(|_| bind.is_unspecified()).unwrap_or(bind)
     }
 
     fn secret(&self) -> Result<Option<Vec<u8>>, ArgsError> {
         if self.ml_secret_key_path.is_empty() {
+            if !self.ml_secret_key.is_empty() {
+                return Ok(Some(self.ml_secret_key.clone().into_bytes()));
+            }
             return if self.insecure_gossip { Ok(None) } else { Err(ArgsError::NoSecret) };
         }
         let path = Path::new(&self.ml_secret_key_path).join(SECRET_FILE);
@@ -243,14 +310,10 @@ impl Args {
     }
 }
 
-fn address(flag: &'static str, text: &str) -> Result<Option<IpAddr>, ArgsError> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    match text.parse() {
-        Ok(address) => Ok(Some(address)),
-        Err(_) => Err(ArgsError::NotAnAddress { flag, text: text.to_owned() }),
-    }
+/// Reads an address. An IPv4 one in IPv6's clothes is the IPv4 one.
+fn address(flag: &'static str, text: &str, instead: &'static str) -> Result<IpAddr, ArgsError> {
+    let parsed = text.parse::<IpAddr>().map(|address| address.to_canonical());
+    parsed.map_err(|_| ArgsError::NotAnAddress { flag, text: text.to_owned(), instead })
 }
 
 /// Without the secret.
@@ -258,6 +321,7 @@ impl std::fmt::Debug for Gossip {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let has_secret = self.secret.is_some();
         f.debug_struct("Gossip")
+            .field("bind", &self.bind)
             .field("address", &self.address)
             .field("labels", &self.labels)
             .field("has_secret", &has_secret)

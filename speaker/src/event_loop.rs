@@ -16,7 +16,7 @@ use std::time::Duration;
 use ferrolb_api::{ServiceKey, Time};
 use ferrolb_shell::{Clock, Shutdown};
 use socket2::Socket;
-use speaker_core::{Counters, Effect, Input, NotReady, Report, Settings, Speaker};
+use speaker_core::{Counters, Effect, Input, NotReady, Report, Settings, Speaker, UnheardPeers};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
@@ -124,6 +124,8 @@ pub struct Summary {
     pub announced: Vec<(ServiceKey, IpAddr)>,
     /// What is missing before it can do its work (W43).
     pub not_ready: Option<NotReady>,
+    /// The speakers that it does not hear and should.
+    pub unheard: Option<UnheardPeers>,
 }
 
 /// Starts the loop on a thread of its own. The thread ends after
@@ -338,6 +340,7 @@ impl EventLoop {
             turns: self.turns,
             announced: self.speaker.announced().map(|one| (one.service.clone(), one.address)).collect(),
             not_ready: self.speaker.is_ready().err(),
+            unheard: self.speaker.unheard().cloned(),
         }
     }
 

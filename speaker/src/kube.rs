@@ -2,6 +2,7 @@
 //! core, and what it has for people is written.
 
 mod l2_status;
+mod peers;
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -18,11 +19,10 @@ use ferrolb_shell::kubernetes::watch::{Change, Seen, Table, Watch};
 use ferrolb_shell::kubernetes::write_queue::WriteSender;
 use ferrolb_shell::{OwnPod, Readiness, Shutdown};
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1 as core;
 use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
-use speaker_core::{Input, L2StatusChange, Peer, Report};
+use speaker_core::{Input, L2StatusChange, Report, UnheardPeers};
 use tokio::sync::{mpsc, watch};
 
 use crate::notices;
@@ -67,9 +67,12 @@ pub async fn run(
         l2_status::channel(client.clone(), &settings.namespace, own_pod.clone(), errors.clone());
     let status_writer = tokio::spawn(status_writer.run());
     let (network, seen_network) = watch::channel(None);
+    let (unheard, unheard_seen) = watch::channel(None);
+    let pod = own_pod.clone();
     let state = ConfigurationStateWriter::new(&client, &settings.namespace, subject, own_pod, judged, errors)
         .with_network(seen_network);
-    let outlets = Outlets { events, statuses, judgement, network };
+    tokio::spawn(peers::tell_unheard(unheard_seen, pod, settings.namespace.clone(), events.clone()));
+    let outlets = Outlets { events, statuses, judgement, network, unheard };
     let taken = tokio::spawn(take(reports, outlets, metrics.clone()));
     let watches = Watches { client, inputs, metrics, readiness };
     tokio::select! {
@@ -91,15 +94,17 @@ struct Outlets {
     statuses: WriteSender<String, L2StatusChange>,
     judgement: watch::Sender<Judgement>,
     network: watch::Sender<Option<NetworkStatus>>,
+    unheard: watch::Sender<Option<UnheardPeers>>,
 }
 
 /// Takes the core's reports to where they belong.
 async fn take(mut reports: mpsc::Receiver<Report>, outlets: Outlets, metrics: ClientMetrics) {
-    let Outlets { events, statuses, judgement, network } = outlets;
+    let Outlets { events, statuses, judgement, network, unheard } = outlets;
     while let Some(report) = reports.recv().await {
         match report {
             Report::Event { service, uid, reason, message } => {
                 let occurrence = Occurrence {
+                    kind: "Service",
                     namespace: service.namespace().to_owned(),
                     name: service.name().to_owned(),
                     uid,
@@ -120,6 +125,10 @@ async fn take(mut reports: mpsc::Receiver<Report>, outlets: Outlets, metrics: Cl
             }
             Report::Network(seen) => {
                 network.send_replace(Some(NetworkStatus::from(&seen)));
+            }
+            Report::Unheard(peers) => {
+                notices::log_unheard(&peers);
+                unheard.send_replace(Some(peers));
             }
             Report::Notice(notice) => notices::log(&notice),
         }
@@ -151,7 +160,7 @@ impl Watches {
             async {
                 if let Some(labels) = peer_labels {
                     let api = Api::namespaced(self.client.clone(), &namespace);
-                    self.whole(api, Some(labels), peer, peers).await;
+                    self.whole(api, Some(labels), peers::of_pod, peers::of_pods).await;
                 }
             },
             l2_status::watch(self.client.clone(), &namespace, self.inputs.clone()),
@@ -241,66 +250,4 @@ fn slice(change: Change<EndpointSlice>) -> Option<Input<'static>> {
 /// The objects that can be read; the API server checks these kinds itself.
 fn readable<V>(seen: Vec<Seen<V>>) -> Vec<V> {
     seen.into_iter().filter_map(|seen| seen.object.ok()).collect()
-}
-
-/// E4: the speaker behind a Pod. None before the Pod has an address and a node,
-/// and none after it has ended.
-fn peer(pod: core::Pod) -> Option<Peer> {
-    let status = pod.status?;
-    if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
-        return None;
-    }
-    let node = pod.spec?.node_name.filter(|name| !name.is_empty())?;
-    Some(Peer { node: NodeName::from(node), address: status.pod_ip?.parse().ok()? })
-}
-
-fn peers(pods: Vec<Option<Peer>>) -> Input<'static> {
-    let mut peers: Vec<Peer> = pods.into_iter().flatten().collect();
-    peers.sort();
-    peers.dedup();
-    Input::Peers(peers)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn pod(spec: serde_json::Value, status: serde_json::Value) -> core::Pod {
-        let object = json!({ "metadata": { "name": "speaker-x" }, "spec": spec, "status": status });
-        serde_json::from_value(object).expect("it is a Pod")
-    }
-
-    #[test]
-    fn e4_peers_are_pods_with_an_address_and_a_node() {
-        let spec = json!({ "containers": [], "nodeName": "wk01" });
-        let unplaced = json!({ "containers": [] });
-        let address = "172.16.16.11";
-        for (spec, status, expected) in [
-            (&spec, json!({ "podIP": address, "phase": "Running" }), true),
-            (&spec, json!({ "podIP": address, "phase": "Pending" }), true),
-            (&spec, json!({ "podIP": address, "phase": "Failed" }), false),
-            (&spec, json!({ "podIP": address, "phase": "Succeeded" }), false),
-            (&spec, json!({ "phase": "Pending" }), false),
-            (&spec, json!({ "podIP": "", "phase": "Running" }), false),
-            (&unplaced, json!({ "podIP": address, "phase": "Running" }), false),
-        ] {
-            let found = peer(pod(spec.clone(), status.clone()));
-            assert_eq!(found.is_some(), expected, "{status}");
-            if let Some(found) = found {
-                assert_eq!((found.node.as_str(), found.address.to_string().as_str()), ("wk01", address));
-            }
-        }
-    }
-
-    #[test]
-    fn peers_are_sorted_and_said_once() {
-        let peer = |node: &str| Some(Peer { node: node.into(), address: [172, 16, 16, 11].into() });
-        let Input::Peers(found) = peers(vec![peer("b"), None, peer("a"), peer("b")]) else {
-            panic!("peers make peers");
-        };
-        let names: Vec<_> = found.iter().map(|peer| peer.node.as_str()).collect();
-        assert_eq!(names, ["a", "b"]);
-    }
 }

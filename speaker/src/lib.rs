@@ -75,7 +75,7 @@ impl Program for Args {
     fn prepare(&self) -> anyhow::Result<Prepared> {
         let settings = self.settings()?;
         let exclude = ExcludeList::load(Path::new(exclude::PATH))?;
-        let sockets = Sockets::open(settings.gossip.as_ref().map(|gossip| gossip.address))?;
+        let sockets = Sockets::open(settings.gossip.as_ref().map(|gossip| gossip.bind))?;
         let core = core_settings(&settings)?;
         let dropped = privileges::drop_all().context("cannot give up privileges")?;
         Ok(Prepared { settings, core, sockets, exclude, dropped })

@@ -57,9 +57,12 @@ pub fn register(registry: &Registry, node: NodeName, summary: watch::Receiver<Su
 /// first thing that is missing (W43). Ends with the event loop.
 pub async fn report_readiness(mut summary: watch::Receiver<Summary>, gate: Gate) {
     while summary.changed().await.is_ok() {
-        match summary.borrow_and_update().not_ready {
-            None => gate.ready(),
-            Some(missing) => gate.not_ready(missing.to_string()),
+        let summary = summary.borrow_and_update();
+        match (summary.not_ready, &summary.unheard) {
+            (Some(missing), _) => gate.not_ready(missing.to_string()),
+            // A node that is cut off announces all the same: to stop a rollout would help nobody.
+            (None, Some(unheard)) => gate.ready_but(unheard.to_string()),
+            (None, None) => gate.ready(),
         }
     }
     gate.not_ready("the event loop has ended");
@@ -358,6 +361,12 @@ mod tests {
         sender.send_replace(Summary::default());
         tokio::task::yield_now().await;
         assert!(readiness.report().ready);
+        let silent = [ferrolb_api::NodeName::from("wk02")].into();
+        let unheard = speaker_core::UnheardPeers { silent, is_alone: true, ..Default::default() };
+        sender.send_replace(Summary { unheard: Some(unheard), ..Summary::default() });
+        tokio::task::yield_now().await;
+        let report = readiness.report();
+        assert!(report.ready && report.text.contains("no other speaker is heard (wk02)"), "{}", report.text);
         drop(sender);
         task.await.expect("it ends with the loop");
         assert!(!readiness.report().ready);

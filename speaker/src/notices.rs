@@ -1,7 +1,7 @@
 //! The core's notices as log lines, with the values that people grep for (F42).
 
 use ferrolb_api::config::ConfigurationReport;
-use speaker_core::Notice;
+use speaker_core::{Notice, UnheardPeers};
 use tracing::Level;
 
 /// Whether the line would be written: there is one for each gratuitous frame,
@@ -71,6 +71,18 @@ pub fn log_configuration(report: &ConfigurationReport) {
     tracing::info!(event = "configLoaded", pools, advertisements, rejected, "configuration (re)loaded");
 }
 
+/// Writes one line about speakers that ought to be heard.
+pub fn log_unheard(peers: &UnheardPeers) {
+    if peers.is_empty() {
+        tracing::info!(op = "memberlist", event = "speakersHeard", "{ALL_HEARD}");
+    } else {
+        tracing::warn!(op = "memberlist", event = "speakersNotHeard", "{peers}");
+    }
+}
+
+/// What is said once nobody is missed any more.
+pub const ALL_HEARD: &str = "all speakers that Kubernetes names are heard";
+
 /// The text says what it has for MetalLB's users: that a node made it elect anew.
 fn log_membership(notice: &Notice) {
     const ELECTION: &str = "node event forces a new election";
@@ -78,7 +90,17 @@ fn log_membership(notice: &Notice) {
         Notice::MemberUp(node) => ("memberUp", node.to_string(), ELECTION),
         Notice::MemberDown(node) => ("memberDown", node.to_string(), ELECTION),
         Notice::MemberRestarted(node) => ("memberRestarted", node.to_string(), "a member has a new identity"),
-        Notice::Joined { members } => ("joined", joined(members), "the first members are known"),
+        Notice::Joined { members, missing } if missing.is_empty() => {
+            ("joined", joined(members), "all speakers that Kubernetes names are known")
+        }
+        Notice::Joined { members, .. } if members.len() > 1 => {
+            ("joined", joined(members), "the first members are known")
+        }
+        Notice::Joined { missing, .. } => {
+            let text = "no other speaker has answered so far; this node goes on as if it were alone";
+            tracing::warn!(op = "memberlist", event = "joined", missing = joined(missing), "{text}");
+            return;
+        }
         _ => return,
     };
     tracing::info!(op = "memberlist", event, node, "{text}");

@@ -8,6 +8,7 @@ mod fuzzing;
 mod gitops;
 mod ids;
 mod manifests;
+mod metallb_flags;
 mod monitoring;
 mod namespaces;
 mod packaging;

@@ -81,7 +81,11 @@ pub fn cluster(nodes: &[(&str, IpAddr)], addresses: &[IpAddr]) -> Vec<Input<'sta
         Input::Peers(
             nodes
                 .iter()
-                .map(|(name, address)| Peer { node: NodeName::from(*name), address: *address })
+                .map(|(name, address)| Peer {
+                    node: NodeName::from(*name),
+                    address: *address,
+                    is_running: true,
+                })
                 .collect(),
         ),
         Input::Resources(Resources {

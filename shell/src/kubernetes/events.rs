@@ -37,14 +37,16 @@ pub struct Reporter {
     pub host: Option<String>,
 }
 
-/// Something that happened to a Service.
+/// Something that happened to an object of core/v1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Occurrence {
-    /// The Service's namespace.
+    /// The object's kind: `Service` or `Pod`.
+    pub kind: &'static str,
+    /// The object's namespace.
     pub namespace: String,
-    /// The Service's name.
+    /// The object's name.
     pub name: String,
-    /// The Service's UID.
+    /// The object's UID.
     pub uid: String,
     /// The exact reason.
     pub reason: &'static str,
@@ -142,6 +144,7 @@ mod tests {
     #[tokio::test]
     async fn f30_who_waits_for_room_loses_nothing() {
         let occurrence = |number: usize| Occurrence {
+            kind: "Service",
             namespace: "default".to_owned(),
             name: format!("s{number}"),
             uid: String::new(),

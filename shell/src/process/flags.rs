@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser};
 
@@ -112,7 +112,7 @@ pub struct CommonArgs {
     pub lb_class: String,
     /// A kubeconfig file [default: KUBECONFIG, else the Pod's ServiceAccount, else ~/.kube/config].
     #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
+    pub kubeconfig: Option<OsString>,
     /// Serve /metrics over HTTPS, to whoever the API server lets get the non-resource URL /metrics
     /// [default: true with --port=9120 or --metrics-cert-dir, else false].
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -138,6 +138,10 @@ pub struct CommonArgs {
     #[arg(long, hide_short_help = true, num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = go_bool, value_name = "BOOL")]
     pub enable_pprof: Option<bool>,
+    /// Accepted for MetalLB's manifests; has no effect: EndpointSlices are always read.
+    #[arg(long, hide_short_help = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = go_bool, value_name = "BOOL")]
+    pub disable_epslices: Option<bool>,
 }
 
 impl CommonArgs {
@@ -145,6 +149,12 @@ impl CommonArgs {
     #[must_use]
     pub fn load_balancer_class(&self) -> Option<String> {
         non_empty(&self.lb_class)
+    }
+
+    /// `--kubeconfig`, if it is set (G20).
+    #[must_use]
+    pub fn kubeconfig(&self) -> Option<&Path> {
+        self.kubeconfig.as_deref().filter(|file| !file.is_empty()).map(Path::new)
     }
 
     /// What is served where. `metrics_host` is for `/metrics` and `health_host`
@@ -195,6 +205,7 @@ impl CommonArgs {
             ("--metrics-cert-dir", plain(&self.metrics_cert_dir)),
             ("--pprof-bind-address", self.pprof_bind_address.is_some()),
             ("--enable-pprof", self.enable_pprof.is_some()),
+            ("--disable-epslices", self.disable_epslices.is_some()),
         ])
     }
 }

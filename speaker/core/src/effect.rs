@@ -7,6 +7,7 @@ use ferrolb_api::config::{ConfigurationReport, NodeNetwork};
 use ferrolb_api::l2_status::{L2StatusContent, Subject, Time};
 use ferrolb_api::{NodeName, ServiceKey};
 
+use crate::gossip::unheard::UnheardPeers;
 use crate::interface::{InterfaceId, MacAddr};
 
 /// One thing to do.
@@ -79,6 +80,9 @@ pub enum Report {
     /// What stands on this node's network, so that the controller gives none of it to a Service: say
     /// so in the `ConfigurationState`. The latest wins.
     Network(NodeNetwork),
+    /// Speakers that Kubernetes names are not heard; or, where it is empty, all are
+    /// again. It belongs on the own Pod, for it is about this node's network.
+    Unheard(UnheardPeers),
     /// Something worth a log line or a line of the simulator's timeline.
     Notice(Notice),
 }
@@ -178,11 +182,13 @@ pub enum Notice {
     /// A member came back under a new identity without having been missed:
     /// its speaker was restarted, or it refuted a false suspicion.
     MemberRestarted(NodeName),
-    /// The first members are known, or there are none: from now on this node
-    /// claims what it owns (W15).
+    /// From now on this node claims what it owns (W15): the first members are known,
+    /// or nobody is missing, or nobody is waited for any longer.
     Joined {
         /// The members it knows, itself included.
         members: Vec<NodeName>,
+        /// Speakers that Kubernetes names and that have not answered so far.
+        missing: Vec<NodeName>,
     },
     /// Another station claims an address of ours, and 0.2 s later it is still
     /// ours; we announce it again (X17). At most once a second for each address on

@@ -1,7 +1,7 @@
 //! Who is alive, and what members tell each other directly, over UDP.
 
 pub(crate) mod envelope;
-mod identity;
+pub(crate) mod identity;
 mod member_report;
 pub(crate) mod membership;
 pub(crate) mod output;
@@ -9,3 +9,4 @@ mod report_exchange;
 mod swim;
 mod swim_message;
 mod timers;
+pub(crate) mod unheard;

@@ -58,7 +58,8 @@ pub enum Input<'a> {
     L2Status(Box<L2Status>),
     /// The `ServiceL2Status` of this name was deleted.
     L2StatusGone(String),
-    /// The speakers that Kubernetes knows, from their Pods, this one included.
+    /// The speakers that Kubernetes knows, from their Pods, this one included: an entry
+    /// for each address.
     Peers(Vec<Peer>),
     /// SIGTERM: leave the member list, hand over, then end with
     /// [`crate::Effect::Exit`].
@@ -72,6 +73,8 @@ pub enum Input<'a> {
 pub struct Peer {
     /// The node it runs on.
     pub node: NodeName,
-    /// Its Pod address, which on the host network is the node's.
+    /// An address of its Pod, which on the host network is the node's.
     pub address: IpAddr,
+    /// Whether its containers have been started: from then on it can be heard.
+    pub is_running: bool,
 }

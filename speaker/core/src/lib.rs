@@ -104,6 +104,8 @@ mod wire;
 pub use counters::{AddressCounters, Counters, MAX_COUNTED_ADDRESSES};
 pub use effect::{Effect, EventReason, L2StatusChange, Notice, Report, WithdrawReason};
 pub use gossip::envelope::GossipRejection;
+pub use gossip::identity::is_node_name;
+pub use gossip::unheard::UnheardPeers;
 pub use input::{Input, Peer};
 pub use interface::{Interface, InterfaceId, InterfaceSet, MacAddr, Obstacle};
 pub use not_ready::NotReady;

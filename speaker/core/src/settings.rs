@@ -13,8 +13,9 @@ pub struct Settings {
     pub load_balancer_class: Option<String>,
     /// `--ignore-exclude-lb` (D12).
     pub ignore_exclude_label: bool,
-    /// Where peers reach it; `None` switches membership off, and every known
-    /// Node is a candidate (E2).
+    /// Where peers reach it; an unspecified address stands for the one that
+    /// Kubernetes names for its Pod, of IPv4 for 0.0.0.0, the first for `::`.
+    /// `None` switches membership off, and every known Node is a candidate (E2).
     pub gossip_address: Option<SocketAddr>,
     /// The shared secret, as read from the mounted file; `None` sends and
     /// accepts plain datagrams (`--insecure-gossip`).

@@ -11,6 +11,7 @@ use crate::counters::Counters;
 use crate::effect::{Effect, EventReason, Notice, Report, WithdrawReason};
 use crate::gossip::membership::Membership;
 use crate::gossip::output::Output;
+use crate::gossip::unheard::UnheardPeers;
 use crate::graceful_shutdown::GracefulShutdown;
 use crate::input::{Input, Peer};
 use crate::interface::{self, Interface, InterfaceId};
@@ -146,6 +147,12 @@ impl Speaker {
         let alive = self.membership.iter().flat_map(Membership::alive);
         let nodes = if self.membership.is_none() { Some(self.ownership.cluster().nodes()) } else { None };
         alive.chain(nodes.into_iter().flat_map(BTreeMap::keys))
+    }
+
+    /// The speakers that Kubernetes names and that ought to be heard by now.
+    #[must_use]
+    pub fn unheard(&self) -> Option<&UnheardPeers> {
+        self.membership.as_ref().map(Membership::unheard).filter(|peers| !peers.is_empty())
     }
 
     /// Whether it can do its work (W43).
@@ -289,6 +296,10 @@ impl Speaker {
                     reaches = true;
                     continue;
                 }
+                Output::Unheard(peers) => {
+                    self.outputs.report(Report::Unheard(peers));
+                    continue;
+                }
                 Output::Restarted(member) => Notice::MemberRestarted(member),
                 Output::Up(member) => {
                     self.outputs.counters.members_up += 1;
@@ -315,7 +326,8 @@ impl Speaker {
         if self.lifecycle.check_joined(now, self.ownership.cluster().synced(), is_whole) {
             self.ownership.elect();
             let members = self.membership.iter().flat_map(Membership::alive).cloned().collect();
-            self.outputs.notice(Notice::Joined { members });
+            let missing = self.membership.as_ref().map(Membership::missing).unwrap_or_default();
+            self.outputs.notice(Notice::Joined { members, missing });
         }
     }
 

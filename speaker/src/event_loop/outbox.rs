@@ -125,7 +125,11 @@ impl WhenFull {
             Report::Notice(Notice::Gratuitous { .. }) => Self::Drop,
             // What it says stands in the `ConfigurationState` until the next one.
             Report::Configuration(_) => Self::Replace,
-            Report::Event { .. } | Report::L2Status { .. } | Report::Network(_) | Report::Notice(_) => {
+            Report::Event { .. }
+            | Report::L2Status { .. }
+            | Report::Network(_)
+            | Report::Unheard(_)
+            | Report::Notice(_) => {
                 Self::Wait
             }
         }

@@ -86,5 +86,5 @@ pub(crate) fn read(line: &str) -> anyhow::Result<Input<'static>> {
 fn peer(pod: &core::Pod) -> Option<Peer> {
     let node = NodeName::from(pod.spec.as_ref()?.node_name.clone()?);
     let address = pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?;
-    Some(Peer { node, address })
+    Some(Peer { node, address, is_running: true })
 }

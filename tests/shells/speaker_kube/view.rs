@@ -85,7 +85,7 @@ impl View {
             .filter(|pod| pod.metadata.labels.as_ref().is_some_and(|labels| labels["component"] == "speaker"))
             .filter_map(|pod| {
                 let address = pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?;
-                Some(Peer { node: pod.spec.as_ref()?.node_name.clone()?.into(), address })
+                Some(Peer { node: pod.spec.as_ref()?.node_name.clone()?.into(), address, is_running: true })
             })
             .collect();
         peers.sort();

@@ -92,7 +92,7 @@ impl WatchCache {
                 Object::Pod(pod) => {
                     let node = NodeName::from(pod.spec.as_ref()?.node_name.clone()?);
                     let address = pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?;
-                    Some(Peer { node, address })
+                    Some(Peer { node, address, is_running: true })
                 }
                 _ => None,
             })

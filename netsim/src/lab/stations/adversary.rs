@@ -62,7 +62,7 @@ impl Adversary {
     /// Starts a speaker with another key, that knows its victims.
     pub fn intrude(&mut self, now: Time, api: &mut SimulatedApi, mut peers: Vec<Peer>) {
         self.node.power_on(now, api);
-        peers.push(Peer { node: self.node.name().clone(), address: Self::ADDRESS.into() });
+        peers.push(Peer { node: self.node.name().clone(), address: Self::ADDRESS.into(), is_running: true });
         self.node.tell_peers(now, peers);
     }
 

@@ -205,6 +205,8 @@ impl Machine {
                 Report::Configuration(report) => SpeakerOutput::Configuration(report),
                 Report::Network(network) => SpeakerOutput::Network(network),
                 Report::Notice(notice) => SpeakerOutput::Notice(notice),
+                // A timeline shows who hears whom in other ways.
+                Report::Unheard(_) => return,
             }),
             Effect::JoinGroup { interface, group } => {
                 process.groups.entry(interface).or_default().insert(group);

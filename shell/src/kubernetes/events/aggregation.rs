@@ -30,6 +30,7 @@ const MESSAGE_BYTES: usize = 1_024;
 /// What makes two occurrences the same Event.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventKey {
+    kind: &'static str,
     namespace: String,
     name: String,
     uid: String,
@@ -94,6 +95,7 @@ impl Aggregation {
         }
         let is_warning = occurrence.is_warning;
         let key = EventKey {
+            kind: occurrence.kind,
             namespace: occurrence.namespace,
             name: occurrence.name,
             uid: occurrence.uid,
@@ -127,7 +129,7 @@ impl Aggregation {
             },
             involved_object: ObjectReference {
                 api_version: Some("v1".to_owned()),
-                kind: Some("Service".to_owned()),
+                kind: Some(key.kind.to_owned()),
                 namespace: Some(key.namespace.clone()),
                 name: Some(key.name.clone()),
                 uid: Some(key.uid.clone()),
@@ -204,6 +206,7 @@ mod tests {
 
     fn occurrence(uid: usize, message: &str) -> Occurrence {
         Occurrence {
+            kind: "Service",
             namespace: "default".to_owned(),
             name: "web".to_owned(),
             uid: uid.to_string(),

@@ -42,7 +42,7 @@ pub(crate) enum IdentityError {
 impl Identity {
     /// The first identity of `name` in its life `boot`, reached at `address`.
     pub(crate) fn new(name: Arc<str>, boot: u64, address: SocketAddr) -> Result<Self, IdentityError> {
-        if !Self::is_legal_name(&name) {
+        if !is_node_name(&name) {
             return Err(IdentityError::Name);
         }
         if boot > MAX_BOOT {
@@ -53,12 +53,6 @@ impl Identity {
             return Err(IdentityError::Address);
         }
         Ok(Self { name, boot, renewals: 0, address })
-    }
-
-    /// Whether a node can be called `name`.
-    pub(crate) fn is_legal_name(name: &str) -> bool {
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-        !name.is_empty() && name.len() <= NodeName::MAX_LEN && name.bytes().all(legal)
     }
 
     /// The node's name.
@@ -80,6 +74,13 @@ impl Identity {
     pub(crate) fn after(&self, boot: u64) -> Option<Self> {
         (boot < MAX_BOOT).then(|| Self { boot: boot + 1, renewals: 0, ..self.clone() })
     }
+}
+
+/// Whether a node can be called `name`: 1 to 253 letters, digits, '-', '.' or '_'.
+#[must_use]
+pub fn is_node_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    !name.is_empty() && name.len() <= NodeName::MAX_LEN && name.bytes().all(legal)
 }
 
 impl foca::Identity for Identity {

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::identity::Identity;
+use super::identity::is_node_name;
 use crate::gossip::envelope::{GossipRejection, MAX_BOOT};
 use crate::ownership::lacks::{Lack, MAX_LACKS};
 use crate::ownership::reach::{Link, Reach, Subnet};
@@ -101,7 +101,7 @@ impl MemberReport {
         }
         let sender = reader.name()?;
         let boot = reader.number()?;
-        if !Identity::is_legal_name(sender) || boot > MAX_BOOT {
+        if !is_node_name(sender) || boot > MAX_BOOT {
             return Err(GossipRejection::Malformed);
         }
         let mut report = Self { sender: sender.into(), boot, heard: None, reach: None };

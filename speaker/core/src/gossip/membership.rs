@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::gossip::member_report::MemberReport;
 use crate::gossip::output::Output;
 use crate::gossip::report_exchange::ReportExchange;
 use crate::gossip::swim::Swim;
+use crate::gossip::unheard::{UnheardPeers, UnheardWatch};
 use crate::gossip::{member_report, swim_message};
 use crate::input::Peer;
 use crate::ownership::reach::{Reach, Reaches};
@@ -36,8 +37,15 @@ const MAX_PEERS: usize = MAX_MEMBERS;
 /// The member list of one node.
 pub(crate) struct Membership {
     swim: Swim,
+    /// With what to begin again once the own Pod's address is known, where the settings
+    /// do not say it. Until then nothing is sent or taken.
+    unaddressed: Option<Box<Settings>>,
+    /// Those that can be reached.
     peers: BTreeMap<Arc<str>, SocketAddr>,
     peers_known: bool,
+    /// Those whose Pods run, and have no address of our family.
+    other_family: BTreeSet<NodeName>,
+    unheard: UnheardWatch,
     port: u16,
     call_at: Option<Time>,
     alive: BTreeSet<NodeName>,
@@ -53,19 +61,16 @@ impl Membership {
     /// The list of the node in `settings`, reached at `address`, with only
     /// itself on it.
     pub(crate) fn new(settings: &Settings, address: SocketAddr) -> Self {
-        let name: Arc<str> = settings.node.as_str().into();
-        let boot = settings.boot_id.min(MAX_BOOT);
-        let identity = Identity::new(Arc::clone(&name), boot, address)
-            .expect("the shell checks its node name and its gossip address");
-        // Two speakers, or two lives of one, may share a seed, never a nonce.
-        let salt = [name.as_bytes(), &boot.to_be_bytes()].concat();
-        let nonces = stream(&settings.seed, "nonces", &salt);
-        let envelope = Envelope::new(name, boot, settings.gossip_secret.as_deref(), nonces);
-        let probes = stream(&settings.seed, "probes", &salt);
+        let is_addressed = !address.ip().is_unspecified();
+        // It never leaves this process.
+        let placeholder = (Ipv4Addr::LOCALHOST, address.port()).into();
         Self {
-            swim: Swim::new(identity, probes, envelope),
+            swim: swim(settings, if is_addressed { address } else { placeholder }),
+            unaddressed: (!is_addressed).then(|| Box::new(settings.clone())),
             peers: BTreeMap::new(),
             peers_known: false,
+            other_family: BTreeSet::new(),
+            unheard: UnheardWatch::default(),
             port: address.port(),
             call_at: None,
             alive: BTreeSet::from([settings.node.clone()]),
@@ -109,18 +114,76 @@ impl Membership {
     /// older than we are and says nothing of who is missing.
     pub(crate) fn set_peers(&mut self, now: Time, peers: &[Peer]) {
         self.peers_known |= peers.iter().any(|peer| peer.node == self.own);
-        let others = peers.iter().filter(|peer| peer.node != self.own).take(MAX_PEERS);
-        let others = others.map(|peer| (peer.node.as_str().into(), (peer.address, self.port).into()));
-        self.peers = others.collect();
+        self.find_own_address(peers);
+        let is_ipv6 = self.swim.identity().address().is_ipv6();
+        self.peers.clear();
+        let (mut ours, mut running) = (BTreeSet::new(), BTreeSet::new());
+        for peer in peers.iter().filter(|peer| peer.node != self.own).take(MAX_PEERS) {
+            if peer.address.is_ipv6() == is_ipv6 {
+                let address = (peer.address, self.port).into();
+                self.peers.entry(peer.node.as_str().into()).or_insert(address);
+                ours.insert(peer.node.clone());
+            }
+            if peer.is_running {
+                running.insert(peer.node.clone());
+            }
+        }
+        // Who has no address of our family cannot be met.
+        self.other_family = running.difference(&ours).cloned().collect();
+        self.unheard.set_running(&running & &ours);
         self.call_missing_peers(now);
+        self.check_unheard(now);
+    }
+
+    /// The peers that Kubernetes names and that are not on the list.
+    pub(crate) fn missing(&self) -> Vec<NodeName> {
+        let peers =
+            self.peers.keys().map(|name| NodeName::from(&**name)).chain(self.other_family.iter().cloned());
+        peers.filter(|name| !self.alive.contains(name)).collect()
+    }
+
+    /// Those of them that ought to have been heard by now.
+    pub(crate) const fn unheard(&self) -> &UnheardPeers {
+        self.unheard.found()
+    }
+
+    fn check_unheard(&mut self, now: Time) {
+        if self.left {
+            return;
+        }
+        let rest = UnheardPeers {
+            port: self.port,
+            other_family: self.other_family.clone(),
+            is_ipv6: self.swim.identity().address().is_ipv6(),
+            no_address: self.unaddressed.is_some() && self.peers_known,
+            ..UnheardPeers::default()
+        };
+        let found = self.unheard.check(now, &self.alive, rest);
+        self.swim.push(found.map(Output::Unheard).into_iter());
+    }
+
+    /// Begins with the own Pod's address, if that was waited for.
+    fn find_own_address(&mut self, peers: &[Peer]) {
+        let Some(settings) = &self.unaddressed else { return };
+        // A socket that is bound to `::` takes both families.
+        let takes_any = settings.gossip_address.is_some_and(|bound| bound.is_ipv6());
+        let own = peers.iter().filter(|peer| peer.node == self.own).map(|peer| peer.address);
+        if let Some(address) = own.into_iter().find(|address| takes_any || address.is_ipv4()) {
+            self.swim = swim(settings, (address, self.port).into());
+            self.unaddressed = None;
+        }
     }
 
     /// Takes a datagram from the gossip port.
     pub(crate) fn handle_datagram(&mut self, now: Time, bytes: &[u8]) -> Result<(), GossipRejection> {
-        if self.left {
+        if self.left || self.unaddressed.is_some() {
             return Ok(());
         }
-        let opened = self.swim.open(bytes)?;
+        let opened = self.swim.open(bytes).inspect_err(|reason| {
+            if matches!(reason, GossipRejection::WrongKey | GossipRejection::NotSealed) {
+                self.unheard.mismatched(now);
+            }
+        })?;
         if member_report::is_report(&opened.payload) {
             return self.handle_report(now, &opened);
         }
@@ -156,6 +219,9 @@ impl Membership {
             self.call_missing_peers(now);
         }
         self.update_alive(now);
+        if self.unheard.poll_timeout().is_some_and(|due| due <= now) {
+            self.check_unheard(now);
+        }
         self.exchange.forget(now);
         if self.exchange.lose(now) {
             self.send_to_all(now);
@@ -168,7 +234,12 @@ impl Membership {
         if self.left {
             return None;
         }
-        let timers = [self.swim.poll_timeout(), self.call_at, self.exchange.poll_timeout()];
+        let timers = [
+            self.swim.poll_timeout(),
+            self.call_at,
+            self.exchange.poll_timeout(),
+            self.unheard.poll_timeout(),
+        ];
         timers.into_iter().flatten().min()
     }
 
@@ -186,7 +257,7 @@ impl Membership {
     }
 
     fn call_missing_peers(&mut self, now: Time) {
-        if self.left {
+        if self.left || self.unaddressed.is_some() {
             return;
         }
         self.call_at = (!self.peers.is_empty()).then(|| now + CALL_PERIOD);
@@ -275,7 +346,21 @@ impl Membership {
         }
         self.exchange.expect_acks(now, self.swim.identity().boot(), met.into_iter());
         self.alive = alive;
+        self.check_unheard(now);
     }
+}
+
+/// The protocol of the node in `settings`, reached at `address`.
+fn swim(settings: &Settings, address: SocketAddr) -> Swim {
+    let name: Arc<str> = settings.node.as_str().into();
+    let boot = settings.boot_id.min(MAX_BOOT);
+    let identity = Identity::new(Arc::clone(&name), boot, address)
+        .expect("the shell checks its node name and its gossip address");
+    // Two speakers, or two lives of one, may share a seed, never a nonce.
+    let salt = [name.as_bytes(), &boot.to_be_bytes()].concat();
+    let nonces = stream(&settings.seed, "nonces", &salt);
+    let envelope = Envelope::new(name, boot, settings.gossip_secret.as_deref(), nonces);
+    Swim::new(identity, stream(&settings.seed, "probes", &salt), envelope)
 }
 
 impl fmt::Debug for Membership {

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use ferrolb_api::NodeName;
 
+use crate::gossip::unheard::UnheardPeers;
+
 /// Something that the member list asks for or tells.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Output {
@@ -15,6 +17,8 @@ pub(crate) enum Output {
     Down(NodeName),
     /// A member came back without having been missed.
     Restarted(NodeName),
+    /// Peers that ought to be heard are not, or all are again.
+    Unheard(UnheardPeers),
     /// What is known of what nodes can announce on has changed.
     Reaches,
 }

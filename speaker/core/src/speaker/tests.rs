@@ -117,7 +117,7 @@ fn node(number: usize) -> Node {
 }
 
 fn peers(count: usize) -> Vec<Peer> {
-    (0..count).map(|node| Peer { node: name(node), address: address(node).ip() }).collect()
+    (0..count).map(|node| Peer { node: name(node), address: address(node).ip(), is_running: true }).collect()
 }
 
 fn config(interfaces: &[&str]) -> Config {

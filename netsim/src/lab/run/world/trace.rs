@@ -113,7 +113,7 @@ impl World {
                 (Tone::Bad, what)
             }
             Notice::MemberRestarted(member) => (Tone::Plain, format!("{member} has begun anew")),
-            Notice::Joined { members } => (Tone::Faint, format!("has joined: {}", join(members))),
+            Notice::Joined { members, .. } => (Tone::Faint, format!("has joined: {}", join(members))),
             Notice::Conflict { address, mac, .. } => {
                 let whose =
                     self.network.station_of(EthernetAddress(mac.0)).unwrap_or_else(|| mac.to_string());

@@ -71,7 +71,7 @@ impl Net {
     fn boot(&mut self, node: usize, boot_id: u64, seed: u64) {
         let mut member = Membership::new(&settings(node, boot_id, seed), address(node));
         let peers: Vec<Peer> = (0..self.nodes.len())
-            .map(|peer| Peer { node: name(peer), address: address(peer).ip() })
+            .map(|peer| Peer { node: name(peer), address: address(peer).ip(), is_running: true })
             .collect();
         member.set_reach(self.now, reach_of(node));
         member.set_peers(self.now, &peers);
@@ -153,6 +153,7 @@ impl Net {
 }
 
 mod reports;
+mod unheard;
 
 const SIZES: [usize; 3] = [2, 3, 10];
 const LOSSES: [f64; 3] = [0.0, 0.05, 0.2];
@@ -312,7 +313,10 @@ fn a_pause_of_one_second_kills_nobody() {
 #[test]
 fn w15_joined_means_the_whole_list() {
     let peers = |nodes: &[usize]| -> Vec<Peer> {
-        nodes.iter().map(|node| Peer { node: name(*node), address: address(*node).ip() }).collect()
+        nodes
+            .iter()
+            .map(|node| Peer { node: name(*node), address: address(*node).ip(), is_running: true })
+            .collect()
     };
     for (known, expected) in [(&[][..], false), (&[1][..], false), (&[0][..], true), (&[0, 1][..], false)] {
         let mut member = Membership::new(&settings(0, 1, 1), address(0));
@@ -327,7 +331,7 @@ fn t5_t6_nothing_is_believed_that_is_not_from_its_sender() {
     let mut net = Net::new(2, 0.0, 1);
     net.run_for(ms(3_000));
     let mut peer = Membership::new(&settings(1, 9, 5), address(1));
-    peer.set_peers(net.now, &[Peer { node: name(0), address: address(0).ip() }]);
+    peer.set_peers(net.now, &[Peer { node: name(0), address: address(0).ip(), is_running: true }]);
     let Some(Output::Send(_, datagram)) = peer.poll_output() else { panic!("it announces") };
     // An insider that seals in its own name a message of another.
     let opened = net.nodes[0].as_mut().expect("alive").swim.open(&datagram);

@@ -60,7 +60,7 @@ fn d5_services_before_the_configuration_wait_for_it() {
     speaker.handle(at(60_000), Input::Timeout);
     // Without membership there is nobody to wait for; of the Service nothing is said.
     let network = interface::network(&name(0), &[interface(0)]);
-    let said = [Report::Network(network), Report::Notice(Notice::Joined { members: vec![] })];
+    let said = [Report::Network(network), Report::Notice(Notice::Joined { members: vec![], missing: vec![] })];
     assert_eq!(drain(&mut speaker), said.map(Effect::Report));
     assert_eq!(announced(&speaker), []);
     assert_eq!(ask(&mut speaker, at(60_000), vip(101)), None);
@@ -311,7 +311,7 @@ fn w15_h110_nothing_is_claimed_before_the_others_are_known() {
     assert_eq!(announced(&waiting), []);
     waiting.handle(at(3_000), Input::Timeout);
     assert_eq!(announced(&waiting).len(), 1);
-    let joined = Notice::Joined { members: vec![name(0)] };
+    let joined = Notice::Joined { members: vec![name(0)], missing: vec![name(1)] };
     assert!(notices(&drain(&mut waiting)).contains(&&joined));
     assert_eq!(waiting.is_ready(), Ok(()));
 }

@@ -88,7 +88,7 @@ fn w15_e10_nobody_claims_what_another_owns_after_a_cold_boot_of_all() {
             assert_eq!(lan.owners(vip(last)).len(), 1);
         }
         for (_, node, notice) in &lan.log {
-            if let Notice::Joined { members } = notice {
+            if let Notice::Joined { members, .. } = notice {
                 assert!(members.len() > 1, "{node} joined itself alone");
             }
         }

@@ -120,7 +120,7 @@ fn w13_a_member_that_tells_nothing_is_taken_as_it_is() {
     net.run_for(ms(3_000));
     // The next life is of a version that tells nothing.
     let mut silent = Membership::new(&settings(1, 2, 4), address(1));
-    silent.set_peers(net.now, &[Peer { node: name(0), address: address(0).ip() }]);
+    silent.set_peers(net.now, &[Peer { node: name(0), address: address(0).ip(), is_running: true }]);
     net.nodes[1] = Some(silent);
     net.drain(1);
     net.run_for(ms(2_000));
