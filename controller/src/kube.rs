@@ -15,6 +15,7 @@ use controller_core::{Effect, EventReason, Input, Notice};
 use ferrolb_api::config::Kind;
 use ferrolb_api::configuration_state;
 use ferrolb_api::{Service, ServiceKey};
+use ferrolb_shell::kubernetes::configuration_log::ConfigurationLog;
 use ferrolb_shell::kubernetes::configuration_state::{ConfigurationStateWriter, Judgement, Subject};
 use ferrolb_shell::kubernetes::events::{self, EventWriter, Events, Occurrence, Reporter};
 use ferrolb_shell::kubernetes::resources::{self, Source, Statuses};
@@ -175,6 +176,7 @@ impl Writer {
             events: self.events,
             judgement: self.judgement,
             wanted: Wanted::default(),
+            configuration_log: ConfigurationLog::default(),
         };
         tokio::join!(
             dispatch.run(effects, statuses),
@@ -201,6 +203,7 @@ struct Dispatch {
     events: Events,
     judgement: watch::Sender<Judgement>,
     wanted: Wanted,
+    configuration_log: ConfigurationLog,
 }
 
 impl Dispatch {
@@ -262,7 +265,7 @@ impl Dispatch {
             Effect::Configuration(report) => {
                 self.metrics.client.config_read(report.rejected.len());
                 self.judgement.send_replace(Some(configuration_state::message(&report.rejected)));
-                notices::log_configuration(&report);
+                self.configuration_log.log(&report);
             }
             Effect::Notice(notice) => {
                 if matches!(notice, Notice::Unassigned { .. }) {

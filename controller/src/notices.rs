@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use controller_core::Notice;
-use ferrolb_api::config::{ConfigurationReport, Rejected};
 
 /// Writes one line.
 pub fn log(notice: &Notice) {
@@ -33,19 +32,6 @@ pub fn log(notice: &Notice) {
             tracing::warn!(op = "allocateIPs", service = %service, error = reason, "IP allocation failed");
         }
     }
-}
-
-/// Writes one line, and one for each object that is not in force.
-pub fn log_configuration(report: &ConfigurationReport) {
-    for Rejected { kind, name, problem } in &report.rejected {
-        tracing::error!(
-            op = "setConfig", kind = %kind, name,
-            error = format!("failed to parse the configuration: {problem}"), "an object is not in force"
-        );
-    }
-    let (pools, advertisements) = (report.pools, report.advertisements);
-    let rejected = report.rejected.len();
-    tracing::info!(event = "configLoaded", pools, advertisements, rejected, "configuration (re)loaded");
 }
 
 fn joined(addresses: &[IpAddr]) -> String {

@@ -1,6 +1,7 @@
 //! What a shell asks of the API server: watches, writes with backoff, Events, leader election.
 
 pub mod client;
+pub mod configuration_log;
 pub mod configuration_state;
 pub mod connectivity;
 pub mod error;

@@ -12,6 +12,7 @@ use ferrolb_api::crd::configuration_state::NetworkStatus;
 use ferrolb_api::endpoints::SERVICE_NAME_LABEL;
 use ferrolb_api::{EndpointSlice, Node, NodeName, Service, ServiceKey};
 use ferrolb_shell::admin::metrics::ClientMetrics;
+use ferrolb_shell::kubernetes::configuration_log::ConfigurationLog;
 use ferrolb_shell::kubernetes::configuration_state::{ConfigurationStateWriter, Judgement, Subject};
 use ferrolb_shell::kubernetes::events::{self, Events, Occurrence, Reporter};
 use ferrolb_shell::kubernetes::resources::{self, Source};
@@ -100,6 +101,7 @@ struct Outlets {
 /// Takes the core's reports to where they belong.
 async fn take(mut reports: mpsc::Receiver<Report>, outlets: Outlets, metrics: ClientMetrics) {
     let Outlets { events, statuses, judgement, network, unheard } = outlets;
+    let mut configuration_log = ConfigurationLog::default();
     while let Some(report) = reports.recv().await {
         match report {
             Report::Event { service, uid, reason, message } => {
@@ -121,7 +123,7 @@ async fn take(mut reports: mpsc::Receiver<Report>, outlets: Outlets, metrics: Cl
             Report::Configuration(report) => {
                 metrics.config_read(report.rejected.len());
                 judgement.send_replace(Some(configuration_state::message(&report.rejected)));
-                notices::log_configuration(&report);
+                configuration_log.log(&report);
             }
             Report::Network(seen) => {
                 network.send_replace(Some(NetworkStatus::from(&seen)));

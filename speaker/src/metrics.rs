@@ -361,7 +361,7 @@ mod tests {
         sender.send_replace(Summary::default());
         tokio::task::yield_now().await;
         assert!(readiness.report().ready);
-        let silent = [ferrolb_api::NodeName::from("wk02")].into();
+        let silent = [NodeName::from("wk02")].into();
         let unheard = speaker_core::UnheardPeers { silent, is_alone: true, ..Default::default() };
         sender.send_replace(Summary { unheard: Some(unheard), ..Summary::default() });
         tokio::task::yield_now().await;

@@ -1,6 +1,5 @@
 //! The core's notices as log lines, with the values that people grep for (F42).
 
-use ferrolb_api::config::ConfigurationReport;
 use speaker_core::{Notice, UnheardPeers};
 use tracing::Level;
 
@@ -55,22 +54,6 @@ pub fn log(notice: &Notice) {
     }
 }
 
-/// Writes one line, and one for each object that is not in force.
-pub fn log_configuration(report: &ConfigurationReport) {
-    for rejected in &report.rejected {
-        let (object, problem) = (rejected.object(), &rejected.problem);
-        tracing::error!(
-            op = "setConfig",
-            object,
-            error = format!("failed to parse the configuration: {problem}"),
-            "an object is not in force"
-        );
-    }
-    let (pools, advertisements) = (report.pools, report.advertisements);
-    let rejected = report.rejected.len();
-    tracing::info!(event = "configLoaded", pools, advertisements, rejected, "configuration (re)loaded");
-}
-
 /// Writes one line about speakers that ought to be heard.
 pub fn log_unheard(peers: &UnheardPeers) {
     if peers.is_empty() {
@@ -112,7 +95,6 @@ fn joined(names: &[ferrolb_api::NodeName]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ferrolb_api::config::{Kind, Rejected};
     use ferrolb_api::{NodeName, ServiceKey};
     use speaker_core::WithdrawReason;
 
@@ -146,12 +128,5 @@ mod tests {
                 assert_eq!(line[key], *value, "{notice:?}");
             }
         }
-        let (kind, name, problem) = (Kind::IPAddressPool, "bad".to_owned(), "no prefix".to_owned());
-        let rejected = vec![Rejected { kind, name, problem }];
-        let report = ConfigurationReport { pools: 1, advertisements: 1, rejected };
-        let loaded = log_lines::of(|| log_configuration(&report));
-        let error = loaded[0]["error"].as_str().unwrap_or_default();
-        assert!(error.contains("failed to parse the configuration"), "{error}");
-        assert_eq!((&loaded[0]["level"], &loaded[1]["event"]), (&"error".into(), &"configLoaded".into()));
     }
 }

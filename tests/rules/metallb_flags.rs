@@ -22,7 +22,7 @@ enum Outcome {
 use Outcome::{NoEffect, Refused, Starts};
 
 /// What both programs have (G1, G2, G6, G7, G14 to G20).
-const BOTH: [(&str, &[&str], Outcome); 31] = [
+const BOTH: [(&str, &[&str], Outcome); 32] = [
     ("port", &["7472", "9120", "0"], Starts),
     ("port", &["-1", "many", ""], Refused("--port")),
     ("METALLB_NAMESPACE", &["metallb-system", "network"], Starts),
@@ -34,8 +34,7 @@ const BOTH: [(&str, &[&str], Outcome); 31] = [
     ("health-probe-port", &["17472", "0"], Starts),
     ("health-probe-port", &["many"], Refused("--health-probe-port")),
     ("metrics-cert-dir", &[""], Starts),
-    // Nothing is encrypted on 7472.
-    ("metrics-cert-dir", &["/etc/metrics"], NoEffect),
+    ("metrics-cert-dir", &["/etc/metrics"], Starts),
     ("tls-min-version", &[""], Starts),
     ("tls-min-version", &["VersionTLS12", "VersionTLS13"], NoEffect),
     ("tls-min-version", &["VersionTLS10", "VersionTLS11", "1.2"], Refused("VersionTLS12 or VersionTLS13")),
@@ -47,10 +46,11 @@ const BOTH: [(&str, &[&str], Outcome); 31] = [
             "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,\
              TLS_RSA_WITH_AES_128_CBC_SHA256,TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256,\
              TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
-            "TLS_AES_128_GCM_SHA256",
         ],
         NoEffect,
     ),
+    // These are always on, and leave nothing for TLS 1.2.
+    ("tls-cipher-suites", &["TLS_AES_128_GCM_SHA256"], Refused("add one of TLS_ECDHE_ECDSA")),
     ("tls-cipher-suites", &["RC4", "HIGH"], Refused("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")),
     ("tls-curve-preferences", &[""], Starts),
     // The second is the chart's example.
@@ -82,8 +82,8 @@ const CONTROLLER: [(&str, &[&str], Outcome); 10] = [
     ("webhook-http2", &["true", "false"], NoEffect),
 ];
 
-/// The speaker's own (G30 to G39). Where nothing else is said its member list is off.
-const SPEAKER: [(&str, &[&str], Outcome); 16] = [
+/// The speaker's own (G30 to G39).
+const SPEAKER: [(&str, &[&str], Outcome); 17] = [
     ("METALLB_NODE_NAME", &["wk01", "ip-10-0-0-1.eu-west-1.compute.internal"], Starts),
     ("METALLB_NODE_NAME", &["wk 01", "wk01\n", "wk/01", ""], Refused("spec.nodeName")),
     ("METALLB_HOST", &["172.16.16.11", "fd00::11", "localhost", "127.0.0.1", "0.0.0.0", "::", ""], Starts),
@@ -120,6 +120,7 @@ const SPEAKER: [(&str, &[&str], Outcome); 16] = [
     ("ignore-exclude-lb", &["true", "false"], Starts),
     ("enable-l2-service-status", &["true", "false"], NoEffect),
     ("FRRK8S_NAMESPACE", &["frr-k8s-system", ""], NoEffect),
+    ("METALLB_BGP_DEBOUNCE_TIMEOUT", &["100ms", "3000", ""], NoEffect),
     ("frrk8s-secret-passthrough", &["true", "false"], NoEffect),
 ];
 
@@ -202,12 +203,17 @@ fn g1_to_g21_everything_that_metallb_gives_its_controller() {
 
 #[test]
 fn g30_to_g40_everything_that_metallb_gives_its_speaker() {
-    let always = ["--namespace=metallb-system", "--node-name=wk01"];
-    try_all::<speaker::args::Args>(start_speaker, &always, &SPEAKER);
     // With its member list on, as the chart has it.
-    let gossip = ["--ml-bindaddr=0.0.0.0", "--ml-labels=component=speaker", "--ml-secret-key=c2VjcmV0"];
+    let always = [
+        "--namespace=metallb-system",
+        "--node-name=wk01",
+        "--ml-bindaddr=0.0.0.0",
+        "--ml-labels=component=speaker",
+        "--ml-secret-key=c2VjcmV0",
+    ];
+    try_all::<speaker::args::Args>(start_speaker, &always, &SPEAKER);
     let address = |more: &[&str]| {
-        let args = always.iter().chain(&gossip).chain(more).map(|arg| (*arg).to_owned());
+        let args = always.iter().chain(more).map(|arg| (*arg).to_owned());
         let args: speaker::args::Args = parsed(&args.collect::<Vec<_>>()).expect("these flags exist");
         let gossip = args.settings().expect("it starts").gossip.expect("the list is on");
         (gossip.bind.to_string(), gossip.address.to_string())

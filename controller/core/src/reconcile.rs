@@ -392,8 +392,11 @@ impl<'a> Reconciliation<'a> {
     }
 
     fn request_invalid(&mut self, error: &RequestError) {
-        self.event(EventReason::LoadBalancerFailed, format!("invalid request: {error}"));
-        if self.allocator.holding(&self.context.service.key).is_none() {
+        // C23 where something is kept, C26 where there is nothing.
+        if self.allocator.holding(&self.context.service.key).is_some() {
+            self.event(EventReason::LoadBalancerFailed, format!("invalid request: {error}"));
+        } else {
+            self.event(EventReason::AllocationFailed, format!("invalid request: {error}"));
             self.unassigned(error.to_string());
         }
     }

@@ -66,8 +66,9 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<(Client, Option<IpAddr
     config.default_retry = false;
     let host = config.cluster_url.host().map(|host| host.trim_matches(['[', ']']));
     let address = host.and_then(|host| host.parse().ok());
+    let server = config.cluster_url.to_string();
     let client = Client::try_from(config).map_err(|error| ConnectError::Client(Box::new(error)))?;
-    Ok((connectivity::observed(client), address))
+    Ok((connectivity::observed(client, server.trim_end_matches('/')), address))
 }
 
 fn named_kubeconfig(flag: Option<&Path>) -> Result<Option<(String, Kubeconfig)>, ConnectError> {

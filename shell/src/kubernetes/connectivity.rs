@@ -6,6 +6,7 @@
 //! [`Comeback`], which completes as soon as any request of this process has been
 //! answered: then everybody goes on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, StatusCode};
@@ -32,8 +33,10 @@ struct Reach {
 
 /// Why a request has no answer, and when to ask again.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", error::describe(cause))]
+#[error("{server}: {}", error::describe(cause))]
 struct Unreachable {
+    /// Who was asked.
+    server: Arc<str>,
     cause: kube::Error,
     comeback: Comeback,
 }
@@ -47,13 +50,14 @@ pub struct Comeback {
 }
 
 /// The same client, whose errors carry a [`Comeback`] where the server did not
-/// answer.
+/// answer, and name `server`, its address.
 #[must_use]
-pub fn observed(client: Client) -> Client {
+pub fn observed(client: Client, server: &str) -> Client {
+    let server: Arc<str> = server.into();
     let namespace = client.default_namespace().to_owned();
     let reach = watch::Sender::new(Reach::default());
     let service = tower::service_fn(move |request: Request<Body>| {
-        let (client, reach) = (client.clone(), reach.clone());
+        let (client, reach, server) = (client.clone(), reach.clone(), Arc::clone(&server));
         async move {
             match client.send(request).await {
                 Ok(answer) => {
@@ -64,7 +68,7 @@ pub fn observed(client: Client) -> Client {
                 }
                 Err(cause @ (kube::Error::Service(_) | kube::Error::HyperError(_))) => {
                     let comeback = lose(&reach);
-                    Err(kube::Error::Service(Box::new(Unreachable { cause, comeback })))
+                    Err(kube::Error::Service(Box::new(Unreachable { server, cause, comeback })))
                 }
                 // The request was never sent.
                 Err(error) => Err(error),
@@ -140,7 +144,6 @@ pub async fn wait_out(delay: Duration, comeback: Option<Comeback>, jitter: &mut 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU16, Ordering};
 
     use http::Response;
@@ -162,7 +165,7 @@ mod tests {
                 Ok(Response::builder().status(status).body(Body::empty()).expect("it has a valid status"))
             }
         });
-        observed(Client::new(service, "default"))
+        observed(Client::new(service, "default"), "https://10.96.0.1")
     }
 
     async fn ask(client: &Client) -> kube::Result<()> {
@@ -219,7 +222,7 @@ mod tests {
     async fn the_cause_is_told_once() {
         let client = client(&Arc::new(AtomicU16::new(SILENT)));
         let error = ask(&client).await.expect_err("nobody answers");
-        assert_eq!(error::describe(&error), "connection refused");
+        assert_eq!(error::describe(&error), "https://10.96.0.1: connection refused");
         assert_eq!(error::classify(&error), error::Failure::Transient { after: None });
     }
 

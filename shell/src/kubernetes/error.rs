@@ -56,6 +56,12 @@ pub fn classify_status(status: &Status) -> Failure {
     }
 }
 
+/// Whether the server asks for patience (429): it is overloaded, or makes the storage of a new CRD.
+#[must_use]
+pub fn is_busy(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 429)
+}
+
 /// The error in one line: the server's own words, or the chain of causes.
 #[must_use]
 pub fn describe(error: &kube::Error) -> String {

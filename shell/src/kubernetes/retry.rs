@@ -10,6 +10,9 @@ use crate::kubernetes::error::{self, Failure};
 use crate::process::backoff::Backoff;
 use crate::process::random::Jitter;
 
+/// How often in a row a server may ask for patience before people are told.
+pub const BUSY_TRIES: u32 = 4;
+
 /// Why a request did not succeed, and what that says of the next try.
 #[derive(Debug)]
 pub struct RetryableError {
@@ -18,6 +21,8 @@ pub struct RetryableError {
     /// The next try does not come sooner than this, whatever the backoff: the
     /// server's wish (`Retry-After`), or zero.
     pub after: Duration,
+    /// The server asks for patience (429), as it does while a new CRD's storage is made.
+    is_busy: bool,
     /// Set where the server did not answer.
     comeback: Option<Comeback>,
 }
@@ -26,7 +31,7 @@ impl RetryableError {
     /// A failure that is known by its text alone.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), after: Duration::ZERO, comeback: None }
+        Self { text: text.into(), after: Duration::ZERO, is_busy: false, comeback: None }
     }
 
     /// The same with `context: ` before the text.
@@ -43,7 +48,12 @@ impl From<&kube::Error> for RetryableError {
             Failure::Transient { after } => after.unwrap_or_default(),
             _ => Duration::ZERO,
         };
-        Self { text: error::describe(error), after, comeback: Comeback::of(error) }
+        Self {
+            text: error::describe(error),
+            after,
+            is_busy: error::is_busy(error),
+            comeback: Comeback::of(error),
+        }
     }
 }
 
@@ -60,6 +70,8 @@ pub struct Retry {
     failures: u32,
     /// Those of them since the server has answered again, by which the delay grows.
     tries: u32,
+    /// Whether the run was told of.
+    is_told: bool,
     not_before: Instant,
     comeback: Option<Comeback>,
 }
@@ -73,13 +85,15 @@ impl Retry {
             jitter: Jitter::seeded(),
             failures: 0,
             tries: 0,
+            is_told: false,
             not_before: Instant::now(),
             comeback: None,
         }
     }
 
     /// Takes in a failure. True for the first of a run, which is worth a line in
-    /// the log; the others are the same news again.
+    /// the log; the others are the same news again. A server that asks for patience
+    /// is news at the [`BUSY_TRIES`]th time.
     pub fn failed(&mut self, error: &RetryableError) -> bool {
         self.failed_by(self.backoff, error)
     }
@@ -90,12 +104,15 @@ impl Retry {
         self.tries = self.tries.saturating_add(1);
         self.not_before = Instant::now() + backoff.delay(self.tries, &mut self.jitter).max(error.after);
         self.comeback.clone_from(&error.comeback);
-        self.failures == 1
+        let is_news = !self.is_told && (!error.is_busy || self.failures >= BUSY_TRIES);
+        self.is_told |= is_news;
+        is_news
     }
 
     /// Takes in a success; says how many failures came before it, in this run.
     pub fn succeeded(&mut self) -> u32 {
         self.tries = 0;
+        self.is_told = false;
         self.comeback = None;
         std::mem::take(&mut self.failures)
     }
@@ -175,6 +192,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_server_that_asks_for_patience_is_news_if_it_goes_on() {
+        let busy = || {
+            let mut status = kube::core::Status::failure("storage is (re)initializing", "TooManyRequests");
+            status.code = 429;
+            RetryableError::from(&kube::Error::Api(status.boxed()))
+        };
+        let mut retry = Retry::new(BACKOFF);
+        let told: Vec<bool> = (0..6).map(|_| retry.failed(&busy())).collect();
+        assert_eq!(told, [false, false, false, true, false, false]);
+        retry.succeeded();
+        assert!(!retry.failed(&busy()));
+        assert!(retry.failed(&RetryableError::new("no answer")), "that is another matter");
+        assert!(!retry.failed(&busy()));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_end_of_an_outage_ends_the_wait_and_not_the_run() {
         let answers = Arc::new(AtomicBool::new(false));
         let switch = Arc::clone(&answers);
@@ -185,7 +218,7 @@ mod tests {
                 answers.then(|| Response::new(Body::empty())).ok_or_else(refused)
             }
         });
-        let client = connectivity::observed(Client::new(service, "default"));
+        let client = connectivity::observed(Client::new(service, "default"), "server");
         let ask = || async { client.send(Request::new(Body::empty())).await.map(|_| ()) };
         let mut retry = Retry::new(BACKOFF);
         for _ in 0..9 {

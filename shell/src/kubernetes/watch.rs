@@ -27,6 +27,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::admin::readiness::Gate;
 use crate::kubernetes::connectivity;
+use crate::kubernetes::retry::BUSY_TRIES;
 use crate::process::backoff::Backoff;
 use crate::process::random::Jitter;
 
@@ -117,6 +118,8 @@ pub struct Watch<K, V> {
     what: String,
     state: State<K>,
     failures: u32,
+    /// Whether the run of failures was told of.
+    is_told: bool,
     /// The failures since the server has answered again, by which the delay grows.
     tries: u32,
     /// How often the watch was refused since it was last allowed.
@@ -165,6 +168,7 @@ where
             what,
             state: State::List,
             failures: 0,
+            is_told: false,
             tries: 0,
             refusals: 0,
             history: History::default(),
@@ -372,13 +376,14 @@ where
     }
 
     fn succeeded(&mut self) {
-        if self.failures > 0 && self.refusals == 0 {
+        if self.is_told && self.refusals == 0 {
             tracing::info!(op = "watch", resource = self.what, failures = self.failures, "watching again");
         }
         if self.failures > 0 || !self.gate.is_ready() {
             self.gate.ready();
         }
         self.failures = 0;
+        self.is_told = false;
         self.tries = 0;
     }
 
@@ -401,10 +406,14 @@ where
             let is_new = self.returned.is_some_and(|at| at.elapsed() < RETURN);
             let tries = if is_new { self.tries.min(RETURN_TRIES) } else { self.tries };
             let delay = BACKOFF.delay(tries, &mut self.jitter);
-            (delay.max(setback.after.unwrap_or_default()), self.failures == 1)
+            let is_news = !self.is_told && (!setback.is_busy || self.failures >= BUSY_TRIES);
+            self.is_told |= is_news;
+            (delay.max(setback.after.unwrap_or_default()), is_news)
         };
         let (resource, failures, error) = (&self.what, self.failures, &setback.why);
-        if is_news {
+        if is_news && setback.may_not_watch {
+            tracing::warn!(op = "watch", resource, error, "listing in the place of a watch");
+        } else if is_news {
             tracing::warn!(op = "watch", resource, error, "trying again");
         } else {
             tracing::debug!(op = "watch", resource, failures, error, "trying again");

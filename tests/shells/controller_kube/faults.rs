@@ -141,7 +141,7 @@ async fn a_stale_list_takes_no_address_away() {
 async fn e7_the_secret_comes_as_soon_as_the_server_answers_again() {
     let api = cluster(0);
     api.set_gone(true);
-    let client = connectivity::observed(api.client(&account("controller")));
+    let client = connectivity::observed(api.client(&account("controller")), "server");
     let _running = Running::run(client.clone());
     // Until every delay is as long as it gets.
     seconds(900).await;

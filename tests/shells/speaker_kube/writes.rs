@@ -8,7 +8,7 @@ use ferrolb_api::crd::{IPAddressPool, ServiceL2Status};
 use ferrolb_api::l2_status::{L2StatusContent, Subject};
 use k8s_openapi::api::core::v1 as core;
 use serde_json::json;
-use speaker_core::{L2StatusChange, Report};
+use speaker_core::{L2StatusChange, Report, UnheardPeers};
 use tests::objects::NAMESPACE;
 
 use super::setup::{SETTLED, Shell, cluster};
@@ -90,4 +90,39 @@ async fn the_last_event_is_written_at_the_end() {
     shell.task.await.expect("kube.rs ends in order");
     assert_eq!(api.list::<core::Event>(Some("default")).expect("they decode").len(), 1);
     assert_eq!(api.open_watches(&Match::any()), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn speakers_that_nobody_hears_are_an_event_on_the_own_pod() {
+    let api = cluster();
+    let pod: core::Pod = api.get(Some(NAMESPACE), "speaker-wk01").expect("it decodes").expect("it is there");
+    api.create(&tests::objects::typed::<core::Pod>(json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "speaker-7d", "namespace": NAMESPACE}, "spec": pod.spec})))
+        .expect("it is new");
+    let mut shell = Shell::start(&api);
+    shell.run(Duration::from_secs(1)).await;
+    let silent = ["wk02".into()].into();
+    let unheard = UnheardPeers { port: 7946, silent, is_alone: true, ..UnheardPeers::default() };
+    // An API server that is gone for a while delays the Event and nothing else.
+    api.inject(Match::any().verb("create").resource("events"), Fault::unavailable(), 2);
+    for report in [unheard, UnheardPeers::default()] {
+        shell.reports.try_send(Report::Unheard(report)).expect("the channel has room");
+        shell.run(SETTLED).await;
+    }
+    let own: core::Pod = api.get(Some(NAMESPACE), "speaker-7d").expect("it decodes").expect("it is there");
+    let events = api.list::<core::Event>(Some(NAMESPACE)).expect("they decode");
+    let found: Vec<_> = events
+        .iter()
+        .map(|event| {
+            assert_eq!(event.involved_object.kind.as_deref(), Some("Pod"));
+            assert_eq!(event.involved_object.uid, own.metadata.uid);
+            let [reason, kind, text] = [&event.reason, &event.type_, &event.message];
+            [reason, kind, text].map(|text| text.clone().unwrap_or_default())
+        })
+        .collect();
+    assert_eq!(found.len(), 2, "{found:?}");
+    let [warning, normal] = ["Warning", "Normal"].map(|kind| found.iter().find(|event| event[1] == kind));
+    let (warning, normal) = (warning.expect("one of each"), normal.expect("one of each"));
+    assert_eq!((warning[0].as_str(), normal[0].as_str()), ("speakersNotHeard", "speakersHeard"));
+    assert!(warning[2].contains("(wk02)") && warning[2].contains("not UDP 7946"), "{}", warning[2]);
 }

@@ -15,6 +15,8 @@ pub(super) struct Setback {
     /// The server did not answer at all.
     pub(super) was_away: bool,
     pub(super) after: Option<Duration>,
+    /// The server asks for patience.
+    pub(super) is_busy: bool,
     pub(super) comeback: Option<Comeback>,
     pub(super) why: String,
 }
@@ -22,7 +24,16 @@ pub(super) struct Setback {
 impl Setback {
     pub(super) fn again(why: impl Into<String>) -> Self {
         let (relist, may_not_watch, is_answer, was_away) = (false, false, false, false);
-        Self { relist, may_not_watch, is_answer, was_away, after: None, comeback: None, why: why.into() }
+        Self {
+            relist,
+            may_not_watch,
+            is_answer,
+            was_away,
+            after: None,
+            is_busy: false,
+            comeback: None,
+            why: why.into(),
+        }
     }
 
     pub(super) fn relist(why: impl Into<String>) -> Self {
@@ -48,6 +59,16 @@ impl Setback {
         let relist = relist || may_not_watch || failure == Failure::Expired;
         let is_answer = matches!(error, kube::Error::Api(_));
         let was_away = matches!(error, kube::Error::Service(_) | kube::Error::HyperError(_));
-        Self { relist, may_not_watch, is_answer, was_away, after, comeback: Comeback::of(error), why }
+        let is_busy = error::is_busy(error);
+        Self {
+            relist,
+            may_not_watch,
+            is_answer,
+            was_away,
+            after,
+            is_busy,
+            comeback: Comeback::of(error),
+            why,
+        }
     }
 }
