@@ -129,9 +129,7 @@ impl WhenFull {
             | Report::L2Status { .. }
             | Report::Network(_)
             | Report::Unheard(_)
-            | Report::Notice(_) => {
-                Self::Wait
-            }
+            | Report::Notice(_) => Self::Wait,
         }
     }
 }

@@ -60,7 +60,8 @@ fn d5_services_before_the_configuration_wait_for_it() {
     speaker.handle(at(60_000), Input::Timeout);
     // Without membership there is nobody to wait for; of the Service nothing is said.
     let network = interface::network(&name(0), &[interface(0)]);
-    let said = [Report::Network(network), Report::Notice(Notice::Joined { members: vec![], missing: vec![] })];
+    let said =
+        [Report::Network(network), Report::Notice(Notice::Joined { members: vec![], missing: vec![] })];
     assert_eq!(drain(&mut speaker), said.map(Effect::Report));
     assert_eq!(announced(&speaker), []);
     assert_eq!(ask(&mut speaker, at(60_000), vip(101)), None);
