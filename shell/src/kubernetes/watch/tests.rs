@@ -60,7 +60,7 @@ fn scripted(script: Script) -> Scripted {
         }
     });
     let readiness = Readiness::default();
-    let api = Api::all(connectivity::observed(Client::new(service, "default")));
+    let api = Api::all(connectivity::observed(Client::new(service, "default"), "http://test"));
     let name = |object: ConfigMap| object.metadata.name.unwrap_or_default();
     Scripted { watch: Watch::new(api, None, name, readiness.gate("watch", "")), left, asked, readiness }
 }
