@@ -11,18 +11,23 @@ use crate::effect::WithdrawReason;
 use crate::interface::InterfaceSet;
 use crate::settings::Settings;
 use crate::wire::announcements::Announced;
+use address_groups::{AddressGroup, AddressGroups, Sharers};
 use assessment::{AnnouncementState, Context, Eligible};
-use candidates::{CandidateKey, ElectionContext};
+use candidates::{CandidateKey, CandidateNode, ElectionContext};
 use cluster::Cluster;
+use diagnosis::{CheckFailure, Diagnosis};
 use election::Candidate;
+use group_election::Part;
 use owner_cache::OwnerCache;
 use reach::{Reaches, Subnet};
 
+mod address_groups;
 pub(crate) mod assessment;
 mod candidates;
 pub(crate) mod cluster;
 pub(crate) mod diagnosis;
 pub(crate) mod election;
+mod group_election;
 pub(crate) mod lacks;
 mod owner_cache;
 pub(crate) mod reach;
@@ -38,6 +43,8 @@ pub(crate) struct Ownership {
     cluster: Cluster,
     /// What is known of each Service without knowing who is alive.
     checked: BTreeMap<ServiceKey, Result<Eligible, WithdrawReason>>,
+    /// Those of them that share addresses.
+    groups: AddressGroups,
     owners: OwnerCache,
     /// The subnets of the nodes that addresses of pools lie in (W13).
     subnets: BTreeSet<Subnet>,
@@ -101,6 +108,7 @@ impl Ownership {
             ignore_exclude_label: settings.ignore_exclude_label,
             cluster: Cluster::default(),
             checked: BTreeMap::new(),
+            groups: AddressGroups::default(),
             owners: OwnerCache::default(),
             subnets: BTreeSet::new(),
             api_server: BTreeSet::new(),
@@ -253,27 +261,43 @@ impl Ownership {
         work
     }
 
-    /// D4 to D8: looks at a Service anew. Gives what it was before, if it was
-    /// eligible. One without a load balancer needs no memory of ours.
-    pub(crate) fn check(&mut self, key: &ServiceKey) -> Option<Eligible> {
+    /// D4 to D8: looks at a Service anew. Gives the addresses that it had before, if it
+    /// was eligible here. One without a load balancer needs no memory of ours.
+    pub(crate) fn check(&mut self, key: &ServiceKey) -> Option<Vec<IpAddr>> {
         let checked = self.cluster.services().get(key).map(|service| {
             let own = self.cluster.nodes().get(&self.own);
             let endpoints = self.cluster.endpoints(key);
             assessment::assess(self.context(), service, &endpoints).on_node(own)
         });
         let before = self.checked.remove(key).and_then(Result::ok);
-        if !matches!(checked, Some(Ok(_))) {
+        let after = checked.as_ref().and_then(|checked| checked.as_ref().ok());
+        self.groups.change(key, before.as_ref(), after);
+        if after.is_none() {
             self.owners.forget(key);
         }
         if let Some(checked) = checked {
             self.checked.insert(key.clone(), checked);
         }
-        before
+        before.filter(|before| before.interfaces.is_some()).map(|before| before.addresses)
     }
 
-    /// What a Service announces where its owner is, if it may be announced here.
-    pub(crate) fn eligible(&self, key: &ServiceKey) -> Option<&Eligible> {
+    /// Links those that share addresses, after all were checked. Gives the Services that
+    /// may have another owner by that.
+    pub(crate) fn regroup(&mut self) -> BTreeSet<ServiceKey> {
+        let concerned = self.groups.regroup(|key| self.checked.get(key)?.as_ref().ok());
+        self.owners.regrouped(&concerned);
+        concerned
+    }
+
+    /// What a Service announces where its owner is, if some node may announce it.
+    fn eligible(&self, key: &ServiceKey) -> Option<&Eligible> {
         self.checked.get(key)?.as_ref().ok()
+    }
+
+    /// The addresses of a Service that this node may announce, and where.
+    pub(crate) fn eligible_here(&self, key: &ServiceKey) -> Option<(&[IpAddr], &InterfaceSet)> {
+        let eligible = self.eligible(key)?;
+        Some((&eligible.addresses, eligible.interfaces.as_ref()?))
     }
 
     /// The Services that an election may change something about: those that are
@@ -284,13 +308,18 @@ impl Ownership {
         members: Members<'_>,
         announced: impl Iterator<Item = &'a ServiceKey>,
     ) -> Vec<ServiceKey> {
-        let election = election_context(&self.cluster, members, self.ignore_exclude_label);
-        let config = self.cluster.config();
-        let find = |key: &CandidateKey| candidates::find(election, key, config);
+        let find = find_by(&self.cluster, members, self.ignore_exclude_label);
         let mut affected = Vec::new();
         for (key, checked) in &self.checked {
             let Ok(eligible) = checked else { continue };
-            if self.owners.owner(key, eligible, find) == Some(&self.own) {
+            let is_own = match self.groups.of(key) {
+                None => self.owners.owner(key, eligible, &find) == Some(&self.own),
+                Some((group, place)) => {
+                    let parts = self.owners.owners(group, &find);
+                    part_of(&parts, place).is_some_and(|part| part.owner == self.own)
+                }
+            };
+            if is_own {
                 affected.push(key.clone());
             }
         }
@@ -307,22 +336,25 @@ impl Ownership {
         members: Members<'_>,
         usable: impl Fn(&InterfaceSet, IpFamily) -> Result<(), String>,
     ) -> Decision {
-        let eligible = match self.checked.get(key) {
-            None => return self.withdraw(key, WithdrawReason::ServiceDeleted, None),
-            Some(Err(reason)) => return self.withdraw(key, *reason, None),
-            Some(Ok(eligible)) => eligible,
+        let reason = match self.checked.get(key) {
+            None => Some(WithdrawReason::ServiceDeleted),
+            Some(Err(reason)) => Some(*reason),
+            Some(Ok(eligible)) if eligible.interfaces.is_none() => {
+                Some(WithdrawReason::NoMatchingAdvertisement)
+            }
+            Some(Ok(_)) => None,
         };
-        let election = election_context(&self.cluster, members, self.ignore_exclude_label);
-        let config = self.cluster.config();
-        let find = |key: &CandidateKey| candidates::find(election, key, config);
-        let owner = self.owners.owner(key, eligible, find);
-        if owner != Some(&self.own) {
-            let owner = owner.cloned();
-            return self.withdraw(key, WithdrawReason::NotOwner, owner);
+        if let Some(reason) = reason {
+            return self.withdraw(key, reason, None);
         }
-        let interfaces = eligible.interfaces.clone();
+        let owner = self.owner(key, members);
+        let eligible_here = self.eligible_here(key).filter(|_| owner.as_ref() == Some(&self.own));
+        let Some((eligible, interfaces)) = eligible_here else {
+            return self.withdraw(key, WithdrawReason::NotOwner, owner);
+        };
+        let interfaces = interfaces.clone();
         let (mut addresses, mut failures) = (Vec::new(), BTreeMap::<String, Vec<String>>::new());
-        for address in &eligible.addresses {
+        for address in eligible {
             match usable(&interfaces, IpFamily::of(*address)) {
                 Ok(()) => addresses.push(*address),
                 Err(why) => failures.entry(why).or_default().push(address.to_string()),
@@ -343,6 +375,19 @@ impl Ownership {
         Decision::Announce(Announced { addresses, interfaces }, is_news.then_some(failure))
     }
 
+    /// The node that announces an eligible Service, or has an address of it for others;
+    /// `None` where that one is this node.
+    fn owner(&mut self, key: &ServiceKey, members: Members<'_>) -> Option<NodeName> {
+        let eligible = self.checked.get(key)?.as_ref().ok()?;
+        let find = find_by(&self.cluster, members, self.ignore_exclude_label);
+        let Some((group, place)) = self.groups.of(key) else {
+            return self.owners.owner(key, eligible, find).cloned();
+        };
+        let parts = self.owners.owners(group, find);
+        let left_out = || left_out_by(group, &parts, place).filter(|part| part.owner != self.own);
+        part_of(&parts, place).or_else(left_out).map(|part| part.owner.clone())
+    }
+
     fn withdraw(&mut self, key: &ServiceKey, reason: WithdrawReason, owner: Option<NodeName>) -> Decision {
         self.failed.remove(key);
         Decision::Withdraw(reason, owner)
@@ -353,18 +398,23 @@ impl Ownership {
         self.failed.contains_key(key)
     }
 
-    /// The candidates of a Service, in no order that matters.
+    /// The nodes that can serve a Service, in no order that matters. One that shares its
+    /// address is served by those of them that can serve the others as well.
     pub(crate) fn candidates(&self, key: &ServiceKey, members: Members<'_>) -> Cow<'_, [Candidate]> {
         let Some(eligible) = self.eligible(key) else { return Cow::Borrowed(&[]) };
-        let election = election_context(&self.cluster, members, self.ignore_exclude_label);
-        let config = self.cluster.config();
-        self.owners.candidates(eligible, |key| candidates::find(election, key, config))
+        self.owners.candidates(eligible, find_by(&self.cluster, members, self.ignore_exclude_label))
     }
 
-    /// The candidates of a Service, the owner first (D20).
+    /// The nodes that may own what a Service announces, the owner first (D20).
     pub(crate) fn order(&self, key: &ServiceKey, members: Members<'_>) -> Vec<NodeName> {
-        let first = self.eligible(key).and_then(|eligible| eligible.addresses.first());
-        first.map_or_else(Vec::new, |first| election::order(&self.candidates(key, members), *first))
+        let Some((group, place)) = self.groups.of(key) else {
+            let first = self.eligible(key).and_then(|eligible| eligible.addresses.first());
+            return first
+                .map_or_else(Vec::new, |first| election::order(&self.candidates(key, members), *first));
+        };
+        let elected = self.owners.elect(group, find_by(&self.cluster, members, self.ignore_exclude_label));
+        let one = elected.iter().find(|one| one.part.serves.contains(&place));
+        one.map_or_else(Vec::new, |one| election::order(&one.candidates, one.part.address))
     }
 
     /// Whether anybody announces a Service, and if not, why: every node comes to the
@@ -372,7 +422,16 @@ impl Ownership {
     pub(crate) fn state(&self, key: &ServiceKey, members: Members<'_>) -> AnnouncementState {
         let Some(service) = self.cluster.services().get(key) else { return AnnouncementState::Nothing };
         let election = election_context(&self.cluster, members, self.ignore_exclude_label);
-        assessment::assess(self.context(), service, &self.cluster.endpoints(key)).state(election)
+        let state = assessment::assess(self.context(), service, &self.cluster.endpoints(key)).state(election);
+        match (&state, self.groups.of(key)) {
+            (AnnouncementState::Announced, Some((group, place))) => {
+                let find = find_by(&self.cluster, members, self.ignore_exclude_label);
+                let parts = self.owners.peek(group, find);
+                let left_out = left_out_by(group, &parts, place);
+                left_out.map_or(state, |part| AnnouncementState::Blocked(left_out_of(group, part, place)))
+            }
+            _ => state,
+        }
     }
 
     fn context(&self) -> Context<'_> {
@@ -394,3 +453,40 @@ fn election_context<'a>(
     let Members { alive, reaches } = members;
     ElectionContext { nodes: cluster.nodes(), alive, reaches, ignore_exclude_label }
 }
+
+/// How nodes are found that may announce, by the configuration in force.
+fn find_by<'a>(
+    cluster: &'a Cluster,
+    members: Members<'a>,
+    ignore_exclude_label: bool,
+) -> impl Fn(&CandidateKey) -> Vec<CandidateNode> + 'a {
+    let election = election_context(cluster, members, ignore_exclude_label);
+    move |key| candidates::find(election, key, cluster.config())
+}
+
+/// The part of a group in which the sharers at `place` are served.
+fn part_of(parts: &[Part], place: usize) -> Option<&Part> {
+    parts.iter().find(|part| part.serves.contains(&place))
+}
+
+/// The part of a group whose owner answers for an address of the sharers at `place`, and
+/// cannot serve them.
+fn left_out_by<'a>(group: &AddressGroup, parts: &'a [Part], place: usize) -> Option<&'a Part> {
+    let own = &group.sharers.get(place)?.addresses;
+    let has_one = |sharers: &Sharers| sharers.addresses.iter().any(|address| own.contains(address));
+    let answers = |part: &&Part| part.serves.iter().filter_map(|at| group.sharers.get(*at)).any(has_one);
+    parts.iter().find(answers).filter(|part| !part.serves.contains(&place))
+}
+
+/// Why the sharers at `place` are not announced.
+fn left_out_of(group: &AddressGroup, part: &Part, place: usize) -> Diagnosis {
+    let served: Vec<_> = part.serves.iter().filter_map(|at| group.sharers.get(*at)).collect();
+    let own = group.sharers.get(place).into_iter().flat_map(|sharers| &sharers.addresses);
+    let shared = own.filter(|address| served.iter().any(|sharers| sharers.addresses.contains(address)));
+    let services: BTreeSet<&ServiceKey> = served.iter().flat_map(|sharers| &sharers.services).collect();
+    let names = vec![shared.collect(), services.into_iter().collect(), [&part.owner].into_iter().collect()];
+    Diagnosis { failure: CheckFailure::LeftOutOfSharing, names }
+}
+
+#[cfg(test)]
+mod tests;

@@ -344,13 +344,14 @@ impl Speaker {
         let mut work = self.ownership.take_work();
         for service in &work.services {
             let before = self.ownership.check(service);
-            if let Some(eligible) = self.ownership.eligible(service) {
-                self.wire.want(&eligible.addresses, &eligible.interfaces);
+            if let Some((addresses, interfaces)) = self.ownership.eligible_here(service) {
+                self.wire.want(addresses, interfaces);
             }
             if let Some(before) = before {
-                self.wire.unwant(&before.addresses);
+                self.wire.unwant(&before);
             }
         }
+        work.services.extend(self.ownership.regroup());
         if !self.lifecycle.has_joined() || self.wire.interfaces().is_none() {
             if work.election || !work.services.is_empty() {
                 self.ownership.elect();

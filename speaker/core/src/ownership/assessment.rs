@@ -62,18 +62,18 @@ pub(crate) struct Assessment<'a> {
     advertisements: Vec<(usize, &'a Advertisement)>,
 }
 
-/// A Service that a node would announce if it were elected.
+/// A Service that some node would announce if it were elected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Eligible {
     /// Its addresses in the order of its status; the first one elects (D21).
     pub(crate) addresses: Vec<IpAddr>,
     /// Who may be a candidate.
     pub(crate) key: CandidateKey,
-    /// Where this node would announce (D41).
-    pub(crate) interfaces: InterfaceSet,
     /// The only nodes that may be candidates under
     /// `externalTrafficPolicy: Local` (D14).
     pub(crate) only_on: Option<BTreeSet<NodeName>>,
+    /// Where this node would announce (D41); `None` if no advertisement selects it (D8).
+    pub(crate) interfaces: Option<InterfaceSet>,
 }
 
 /// Whether anybody announces a Service.
@@ -188,19 +188,19 @@ impl<'a> Assessment<'a> {
         (self.service.traffic_policy == TrafficPolicy::Local).then_some(&self.endpoints.nodes)
     }
 
-    /// The view from the node `own`: what it would announce.
+    /// The view from the node `own`: what it would announce. But for the interfaces all
+    /// nodes see the same.
     ///
     /// # Errors
-    /// The reason for which it must not, whoever is alive.
+    /// The reason for which none must, whoever is alive.
     pub(crate) fn on_node(&self, own: Option<&Node>) -> Result<Eligible, WithdrawReason> {
         let failure_of = |check: Check| self.failures.iter().find(|failure| failure.check() == check);
         if let Some(failure) = METALLB_ORDER.into_iter().find_map(failure_of) {
             return Err(failure.withdraw_reason());
         }
         let here = self.applicable().filter(|ad| own.is_some_and(|node| ad.selects_node(node)));
-        let interfaces = interfaces(here).ok_or(WithdrawReason::NoMatchingAdvertisement)?;
-        let (key, only_on) = (self.key(), self.only_on().cloned());
-        Ok(Eligible { addresses: self.addresses.clone(), key, interfaces, only_on })
+        let (key, only_on, interfaces) = (self.key(), self.only_on().cloned(), interfaces(here));
+        Ok(Eligible { addresses: self.addresses.clone(), key, only_on, interfaces })
     }
 
     /// The view from nowhere: every node comes to the same answer, whichever it is.

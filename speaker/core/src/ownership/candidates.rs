@@ -122,11 +122,7 @@ pub(crate) fn find(election: ElectionContext<'_>, key: &CandidateKey, config: &C
 /// all stay: then addresses are routed to the nodes, or the owner is there to say
 /// what is wrong.
 pub(crate) fn select(nodes: &[CandidateNode], only_on: Option<&BTreeSet<NodeName>>) -> Vec<Candidate> {
-    let serves = |one: &&CandidateNode| only_on.is_none_or(|nodes| nodes.contains(&one.candidate.node));
-    let mut left: Vec<&CandidateNode> = nodes.iter().filter(serves).collect();
-    if left.iter().any(|one| one.usable) {
-        left.retain(|one| one.usable);
-    }
+    let mut left = able(nodes, only_on);
     for address in 0..left.first().map_or(0, |one| one.on_segment.len()) {
         let known = |one: &&CandidateNode, known: Known| one.on_segment.get(address) == Some(&known);
         if left.iter().any(|one| known(one, Known::Yes)) {
@@ -134,6 +130,19 @@ pub(crate) fn select(nodes: &[CandidateNode], only_on: Option<&BTreeSet<NodeName
         }
     }
     left.into_iter().map(|one| one.candidate.clone()).collect()
+}
+
+/// The same, wherever the addresses lie: those that can announce and serve.
+pub(crate) fn able<'a>(
+    nodes: &'a [CandidateNode],
+    only_on: Option<&BTreeSet<NodeName>>,
+) -> Vec<&'a CandidateNode> {
+    let serves = |one: &&CandidateNode| only_on.is_none_or(|nodes| nodes.contains(&one.candidate.node));
+    let mut left: Vec<&CandidateNode> = nodes.iter().filter(serves).collect();
+    if left.iter().any(|one| one.usable) {
+        left.retain(|one| one.usable);
+    }
+    left
 }
 
 /// D41: the union of what the advertisements list; one without a list means

@@ -30,6 +30,8 @@ pub enum Check {
     Speaker,
     /// Such a node has a usable interface (W13).
     Interface,
+    /// The owner of its addresses can serve it (D21).
+    Sharing,
 }
 
 /// How a check can fail.
@@ -67,6 +69,9 @@ pub enum CheckFailure {
     NoInterface,
     /// The same, where the advertisements name interfaces.
     NoNamedInterface,
+    /// A node that cannot serve it answers for its addresses, for Services that share
+    /// them.
+    LeftOutOfSharing,
 }
 
 impl Check {
@@ -82,6 +87,7 @@ impl Check {
             Self::Nodes => "nodes",
             Self::Speaker => "speaker",
             Self::Interface => "interface",
+            Self::Sharing => "sharing",
         }
     }
 }
@@ -105,6 +111,7 @@ impl CheckFailure {
         Self::NoSpeaker,
         Self::NoInterface,
         Self::NoNamedInterface,
+        Self::LeftOutOfSharing,
     ];
 
     /// The check that fails.
@@ -119,6 +126,7 @@ impl CheckFailure {
             Self::NoNodeSelected | Self::NodesExcluded | Self::NetworkUnavailable => Check::Nodes,
             Self::NoSpeaker => Check::Speaker,
             Self::NoInterface | Self::NoNamedInterface => Check::Interface,
+            Self::LeftOutOfSharing => Check::Sharing,
         }
     }
 
@@ -148,8 +156,8 @@ impl CheckFailure {
                 "the serviceSelectors of L2Advertisement {advertisements} do not match the labels of the Service"
             }
             Self::SharedUnderSelectors => {
-                "the Service may share its address, and L2Advertisement {advertisement} has serviceSelectors: the \
-                 Services of one address could get different owners; remove either"
+                "the Service may share its address, and L2Advertisement {advertisement} has serviceSelectors: Services \
+                 of one address are not selected one by one; remove either"
             }
             Self::NoEndpoint => "no endpoint of the Service is ready; look at its Pods and at its selector",
             Self::NoNodeSelected => {
@@ -176,6 +184,12 @@ impl CheckFailure {
                 "none of {nodes} has one of the interfaces that the L2Advertisements name ({interfaces}) in a \
                  state to announce; correct the names, or leave them out for all interfaces"
             }
+            Self::LeftOutOfSharing => {
+                "it shares {addresses}, and so its owner, with {services}, and no node can serve them all; {node} \
+                 answers and cannot serve this one: let an L2Advertisement, an interface and, under \
+                 externalTrafficPolicy Local, a ready endpoint of each be on one node, or give it an address of \
+                 its own"
+            }
         })
     }
 
@@ -197,7 +211,8 @@ impl CheckFailure {
             | Self::NodesExcluded
             | Self::NetworkUnavailable
             | Self::NoSpeaker
-            | Self::NoInterface => WithdrawReason::NotOwner,
+            | Self::NoInterface
+            | Self::LeftOutOfSharing => WithdrawReason::NotOwner,
             Self::NoNamedInterface => WithdrawReason::InterfaceMissing,
         }
     }

@@ -11,9 +11,11 @@ use std::sync::Arc;
 
 use ferrolb_api::{NodeName, ServiceKey};
 
+use crate::ownership::address_groups::AddressGroup;
 use crate::ownership::assessment::Eligible;
 use crate::ownership::candidates::{self, CandidateKey, CandidateNode};
 use crate::ownership::election::{self, Candidate, Rank};
+use crate::ownership::group_election::{self, Elected, Part};
 
 /// The candidates under one set of advertisements, shared by its Services.
 #[derive(Debug, Default)]
@@ -30,13 +32,15 @@ pub(crate) struct CandidateList {
     lost: BTreeSet<NodeName>,
 }
 
-/// The candidate lists of the moment, and the owner of each Service.
+/// The candidate lists of the moment, and the owner of each Service and each group.
 #[derive(Debug, Default)]
 pub(crate) struct OwnerCache {
     lists: BTreeMap<CandidateKey, Arc<CandidateList>>,
     /// Lists whose candidates have not been asked for since the last change.
     stale: BTreeSet<CandidateKey>,
     known: BTreeMap<ServiceKey, CachedOwner>,
+    /// The owners in each group of Services that share addresses, by its first Service.
+    shared: BTreeMap<ServiceKey, Arc<[Part]>>,
     versions: u64,
 }
 
@@ -55,6 +59,7 @@ impl OwnerCache {
     /// Somebody came or went, or a Node changed: candidates must be found again.
     pub(crate) fn candidates_changed(&mut self) {
         self.stale = self.lists.keys().cloned().collect();
+        self.shared.clear();
     }
 
     /// The advertisements changed: what the lists are kept by means nothing now.
@@ -62,6 +67,7 @@ impl OwnerCache {
         self.lists.clear();
         self.stale.clear();
         self.known.clear();
+        self.shared.clear();
     }
 
     /// Forgets a Service.
@@ -69,8 +75,16 @@ impl OwnerCache {
         self.known.remove(service);
     }
 
-    /// The node that owns the addresses of `service`, if there is a candidate
-    /// (D9). `find` gives the nodes for a set of advertisements.
+    /// The groups of these Services are others now, or none.
+    pub(crate) fn regrouped(&mut self, services: &BTreeSet<ServiceKey>) {
+        for service in services {
+            self.shared.remove(service);
+            self.known.remove(service);
+        }
+    }
+
+    /// The node that owns the addresses of `service`, which shares none, if there is a
+    /// candidate (D9). `find` gives the nodes for a set of advertisements.
     pub(crate) fn owner(
         &mut self,
         service: &ServiceKey,
@@ -102,6 +116,58 @@ impl OwnerCache {
                 CachedOwner { address, version: list.version, first: first(list.candidates.iter(), address) };
         }
         known.first.as_ref().map(|(candidate, _)| &candidate.node)
+    }
+
+    /// The owners in a group.
+    pub(crate) fn owners(
+        &mut self,
+        group: &AddressGroup,
+        find: impl Fn(&CandidateKey) -> Vec<CandidateNode>,
+    ) -> Arc<[Part]> {
+        if let Some(known) = self.shared.get(&group.first) {
+            return Arc::clone(known);
+        }
+        // So that groups under the same advertisements find their nodes once.
+        for sharers in &group.sharers {
+            self.list(&sharers.key, &find);
+        }
+        let parts = self.peek(group, find);
+        self.shared.insert(group.first.clone(), Arc::clone(&parts));
+        parts
+    }
+
+    /// The same for one who only looks.
+    pub(crate) fn peek(
+        &self,
+        group: &AddressGroup,
+        find: impl Fn(&CandidateKey) -> Vec<CandidateNode>,
+    ) -> Arc<[Part]> {
+        let known = self.shared.get(&group.first).cloned();
+        known.unwrap_or_else(|| self.elect(group, find).into_iter().map(|one| one.part).collect())
+    }
+
+    /// All elections of a group, with their candidates.
+    pub(crate) fn elect(
+        &self,
+        group: &AddressGroup,
+        find: impl Fn(&CandidateKey) -> Vec<CandidateNode>,
+    ) -> Vec<Elected> {
+        let found: Vec<Cow<'_, [CandidateNode]>> =
+            group.sharers.iter().map(|sharers| self.nodes(&sharers.key, &find)).collect();
+        let nodes: Vec<&[CandidateNode]> = found.iter().map(AsRef::as_ref).collect();
+        group_election::elect(group, &nodes)
+    }
+
+    /// The nodes that may announce under `key`.
+    pub(crate) fn nodes(
+        &self,
+        key: &CandidateKey,
+        find: impl Fn(&CandidateKey) -> Vec<CandidateNode>,
+    ) -> Cow<'_, [CandidateNode]> {
+        match self.lists.get(key).filter(|_| !self.stale.contains(key)) {
+            Some(list) => Cow::Borrowed(&list.nodes),
+            None => Cow::Owned(find(key)),
+        }
     }
 
     /// All candidates of a Service, in no order that matters.
@@ -175,8 +241,8 @@ mod tests {
         Eligible {
             addresses: vec![IpAddr::V4(number.into())],
             key: CandidateKey { advertisements: vec![0], locations: Vec::new(), pool: None },
-            interfaces: InterfaceSet::All,
             only_on: None,
+            interfaces: Some(InterfaceSet::All),
         }
     }
 
