@@ -150,7 +150,7 @@ impl Allocator {
         service: &ServiceKey,
         sharing: &SharingSpec,
     ) -> Option<Conflict> {
-        self.users.get(&address)?.conflict(address, service, sharing)
+        self.users.get(&address)?.conflict(address, service, sharing, true)
     }
 
     /// What keeps `service` from being given `address` (C50).
@@ -160,7 +160,8 @@ impl Allocator {
         service: &ServiceKey,
         sharing: &SharingSpec,
     ) -> Option<Conflict> {
-        self.retain_conflict(address, service, sharing).or_else(|| {
+        let users = self.users.get(&address);
+        users.and_then(|users| users.conflict(address, service, sharing, false)).or_else(|| {
             if let Some(other) = self.edited_user(address).filter(|other| *other != service) {
                 return Some(Conflict::Unsettled { address, other: other.clone() });
             }

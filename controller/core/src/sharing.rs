@@ -25,13 +25,24 @@ pub(crate) struct SharingGroup {
     /// The sharing key, never empty; it spans namespaces (C51).
     key: String,
     /// The backend key: where traffic must arrive (C52).
-    backend: String,
+    backend: Backend,
+}
+
+/// Where the traffic of a Service must arrive (C52). In MetalLB a `Local` Service without
+/// a selector has the key of `Cluster`; but the nodes of its endpoints, which somebody
+/// writes by hand, need not be those of the others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Backend {
+    /// Anywhere.
+    Cluster,
+    /// At the Pods of this selector, sorted by key.
+    Local(String),
 }
 
 impl SharingGroup {
     /// The first of the groups that have its key.
     pub(crate) fn first_of_key(&self) -> Self {
-        Self { key: self.key.clone(), backend: String::new() }
+        Self { key: self.key.clone(), backend: Backend::Cluster }
     }
 
     /// Whether the two differ in their backends at most.
@@ -49,14 +60,13 @@ impl SharingSpec {
     }
 }
 
-/// C52: nothing for `Cluster`; the selector, sorted by key, for `Local`.
-fn backend_key(service: &Service) -> String {
+fn backend_key(service: &Service) -> Backend {
     match service.traffic_policy {
-        TrafficPolicy::Cluster => String::new(),
+        TrafficPolicy::Cluster => Backend::Cluster,
         TrafficPolicy::Local => {
             let parts: Vec<String> =
                 service.selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            parts.join(",")
+            Backend::Local(parts.join(","))
         }
     }
 }
@@ -135,14 +145,14 @@ pub(crate) enum SharingMismatch {
     /// C52
     #[error(
         "{ALLOW_SHARED_IP} is the same, but externalTrafficPolicy is {} here and {} there; \
-         it must be Cluster for both, or Local for both with one selector",
-        Backend(.own), Backend(.other)
+         it must be Cluster for both, or Local for both with one selector, so that one node can serve both",
+        .own, .other
     )]
     Backends {
         /// The backend key of the Service that wants the address.
-        own: String,
+        own: Backend,
         /// That of the one that has it.
-        other: String,
+        other: Backend,
     },
 }
 
@@ -161,16 +171,25 @@ impl SharingMismatch {
             _ => None,
         }
     }
+
+    /// Whether MetalLB sees none: to it a `Local` Service without a selector is as one of
+    /// `Cluster`.
+    fn is_none_to_metallb(&self) -> bool {
+        let is_empty = |backend: &Backend| match backend {
+            Backend::Cluster => true,
+            Backend::Local(selector) => selector.is_empty(),
+        };
+        matches!(self, Self::Backends { own, other } if is_empty(own) && is_empty(other))
+    }
 }
 
-/// A backend key in words.
-struct Backend<'a>(&'a str);
-
-impl fmt::Display for Backend<'_> {
+/// In words.
+impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            "" => f.write_str("Cluster"),
-            selector => write!(f, "Local with the selector {selector}"),
+        match self {
+            Self::Cluster => f.write_str("Cluster"),
+            Self::Local(selector) if selector.is_empty() => f.write_str("Local without a selector"),
+            Self::Local(selector) => write!(f, "Local with the selector {selector}"),
         }
     }
 }
@@ -215,15 +234,18 @@ impl Users {
     }
 
     /// What keeps `service` from using it as `sharing` says. Its only user may change
-    /// anything (C53); one of several is judged like a newcomer (C54).
+    /// anything (C53); one of several is judged like a newcomer (C54), but for what
+    /// MetalLB lets it share: that one which `has_it` keeps.
     pub(crate) fn conflict(
         &self,
         address: IpAddr,
         service: &ServiceKey,
         sharing: &SharingSpec,
+        has_it: bool,
     ) -> Option<Conflict> {
         let other = self.services.iter().find(|user| *user != service)?;
-        if let Some(why) = SharingMismatch::between(sharing.group.as_ref(), self.group.as_ref()) {
+        let mismatch = SharingMismatch::between(sharing.group.as_ref(), self.group.as_ref());
+        if let Some(why) = mismatch.filter(|why| !(has_it && why.is_none_to_metallb())) {
             return Some(Conflict::Occupied { address, other: other.clone(), why: why.into() });
         }
         sharing.ports.iter().find_map(|port| {

@@ -26,7 +26,7 @@ fn one_address() -> World {
 #[test]
 fn c50_c51_c52_c55_who_may_share() {
     type Change = fn(&mut Service);
-    let cases: [(&str, Change, Change, bool); 12] = [
+    let cases: [(&str, Change, Change, bool); 14] = [
         ("other port", |_| {}, |_| {}, true),
         ("same port", |_| {}, |b| b.ports = vec![port("TCP", 80)], false),
         ("one port of two", |_| {}, |b| b.ports.push(port("TCP", 80)), false),
@@ -42,7 +42,9 @@ fn c50_c51_c52_c55_who_may_share() {
             false,
         ),
         ("cluster and local", |_| {}, |b| local(b, &[("app", "x")]), false),
-        ("cluster and local without selector", |_| {}, |b| local(b, &[]), true),
+        ("cluster and local without selector", |_| {}, |b| local(b, &[]), false),
+        ("local without selector and cluster", |a| local(a, &[]), |_| {}, false),
+        ("local, both without selector", |a| local(a, &[]), |b| local(b, &[]), true),
         ("local, same pods", |a| local(a, &[("app", "x")]), |b| local(b, &[("app", "x")]), true),
         ("local, other pods", |a| local(a, &[("app", "x")]), |b| local(b, &[("app", "y")]), false),
         ("cluster, other pods", |a| a.selector = labels(&[("app", "x")]), |_| {}, true),
@@ -57,6 +59,26 @@ fn c50_c51_c52_c55_who_may_share() {
         assert_eq!(world.vips("a"), "10.0.0.0", "{name}");
         assert_eq!(world.vips("elsewhere/b") == "10.0.0.0", together, "{name}");
     }
+}
+
+/// MetalLB lets them share; what it gave stays, also across a restart, and nothing new is given.
+#[test]
+fn c52_local_without_selector_beside_cluster_keeps_what_it_has() {
+    let mut world = World::new(vec![pool("a", &["10.0.0.0/31"])]);
+    let mut other = sharing("b", "key", 443);
+    local(&mut other, &[]);
+    world.apply(carrying(sharing("a", "key", 80), &["10.0.0.0"], "a"));
+    world.apply(carrying(other, &["10.0.0.0"], "a"));
+    assert_eq!((world.vips("a").as_str(), world.vips("b").as_str()), ("10.0.0.0", "10.0.0.0"));
+    world.restart(Settings::default());
+    assert_eq!((world.vips("a").as_str(), world.vips("b").as_str()), ("10.0.0.0", "10.0.0.0"));
+    let mut third = sharing("c", "key", 8080);
+    local(&mut third, &[]);
+    third.annotations.load_balancer_ips = Some("10.0.0.0".to_owned());
+    world.apply(third);
+    assert_eq!(world.vips("c"), "");
+    let told = world.texts("c").join("; ");
+    assert!(told.contains("Local without a selector here and Cluster there"), "{told}");
 }
 
 #[test]

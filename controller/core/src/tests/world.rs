@@ -290,8 +290,9 @@ pub(super) fn may_share(a: &Service, b: &Service) -> bool {
     let same_backends = match (a.traffic_policy, b.traffic_policy) {
         (TrafficPolicy::Cluster, TrafficPolicy::Cluster) => true,
         (TrafficPolicy::Local, TrafficPolicy::Local) => a.selector == b.selector,
-        (TrafficPolicy::Local, TrafficPolicy::Cluster) => a.selector.is_empty(),
-        (TrafficPolicy::Cluster, TrafficPolicy::Local) => b.selector.is_empty(),
+        (TrafficPolicy::Local, TrafficPolicy::Cluster) | (TrafficPolicy::Cluster, TrafficPolicy::Local) => {
+            false
+        }
     };
     key(a).is_some()
         && key(a) == key(b)

@@ -73,8 +73,9 @@ struct Seen {
     nics: Vec<SeenNic>,
     /// The addresses in the Service statuses that its speaker has seen.
     known: BTreeSet<IpAddr>,
-    /// Those that its endpoints allow it to serve (D14).
-    servable: BTreeSet<IpAddr>,
+    /// Those that its endpoints allow it to serve (D14), each with the Services for which
+    /// they do.
+    servable: BTreeSet<(IpAddr, ServiceKey)>,
     /// What it announces: the same address once for each Service that has it.
     announced: BTreeSet<(IpAddr, ServiceKey)>,
 }
@@ -215,9 +216,14 @@ impl Checkers {
     }
 
     /// A speaker has seen Services or endpoints; `addresses` stand in the
-    /// statuses, and for those of them that are `servable` its node may answer,
-    /// as far as `externalTrafficPolicy` goes.
-    pub fn knows(&mut self, node: &NodeName, addresses: BTreeSet<IpAddr>, servable: BTreeSet<IpAddr>) {
+    /// statuses, and those of them that are `servable` its node may announce for the
+    /// Services beside them, as far as `externalTrafficPolicy` goes.
+    pub fn knows(
+        &mut self,
+        node: &NodeName,
+        addresses: BTreeSet<IpAddr>,
+        servable: BTreeSet<(IpAddr, ServiceKey)>,
+    ) {
         if let Some(seen) = self.nodes.get_mut(node) {
             seen.known = addresses;
             seen.servable = servable;
@@ -225,13 +231,20 @@ impl Checkers {
     }
 
     /// A speaker said something. S6: who announces is first in the order of D20,
-    /// by the hashes of `elector`, the Service's first address (D21); `None`
-    /// where preferences may decide.
+    /// by the hashes of `elector` (D21); `None` where preferences may decide. S12: it has
+    /// an endpoint of each Service that it announces, where it must.
     pub fn noticed(&mut self, now: Time, node: &NodeName, notice: &Notice, elector: Option<IpAddr>) {
         let Some(seen) = self.nodes.get_mut(node) else { return };
         match notice {
             Notice::Announced { service, address, candidates } => {
-                seen.announced.insert((*address, service.clone()));
+                let announced = (*address, service.clone());
+                let is_servable = seen.servable.contains(&announced);
+                seen.announced.insert(announced);
+                if !is_servable {
+                    let what =
+                        format!("{node} announces {address} for {service}, of which it has no endpoint");
+                    self.report("S12", now, what);
+                }
                 if candidates.first() != Some(node) {
                     let what = format!("{node} announces {address}, but ranks {candidates:?}");
                     self.report("S6", now, what);
@@ -301,8 +314,7 @@ impl Checkers {
             if saying == Saying::Answer && !seen.announces(address) {
                 found.push(("S6", format!("{node} answered for {address}, which it does not announce")));
             }
-            if saying == Saying::Answer && seen.known.contains(&address) && !seen.servable.contains(&address)
-            {
+            if saying == Saying::Answer && seen.known.contains(&address) && !seen.serves(address) {
                 found.push(("S12", format!("{node} answered for {address} without an endpoint of its own")));
             }
             let budget = seen.nics.get_mut(nic).and_then(|nic| nic.count(now, saying));
@@ -325,6 +337,11 @@ impl Seen {
     /// Whether it announces `address` for any Service.
     fn announces(&self, address: IpAddr) -> bool {
         self.announced.iter().any(|(announced, _)| *announced == address)
+    }
+
+    /// Whether it has endpoints, where it must, of a Service that has `address`.
+    fn serves(&self, address: IpAddr) -> bool {
+        self.servable.iter().any(|(servable, _)| *servable == address)
     }
 }
 

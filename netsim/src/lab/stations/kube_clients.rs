@@ -22,6 +22,8 @@ pub struct Proxied {
     pub addresses: BTreeSet<IpAddr>,
     /// What is served on them.
     pub ports: BTreeSet<(IpAddr, Port)>,
+    /// The Services that are, by their addresses.
+    pub services: BTreeSet<(IpAddr, ServiceKey)>,
 }
 
 /// The speaker's input that follows from an update.
@@ -73,6 +75,7 @@ pub fn proxied(view: &WatchCache, node: &NodeName) -> Proxied {
         if service.traffic_policy == TrafficPolicy::Cluster || has_local(&service.key) {
             for address in service.ingress_ips() {
                 proxied.addresses.insert(address);
+                proxied.services.insert((address, service.key.clone()));
                 proxied.ports.extend(service.ports.iter().map(|port| (address, port.clone())));
             }
         }

@@ -23,8 +23,10 @@ fn checkers() -> Checkers {
     let mut checkers = Checkers::default();
     checkers.add_node(&node(), [NODE]);
     let both = BTreeSet::from([VIP.into(), address_plan::ipv6(VIP).into()]);
-    checkers.knows(&node(), both.clone(), both);
     let service = ServiceKey::new("default", "nginx");
+    let names = [service.clone(), ServiceKey::new("default", "other")];
+    let servable = both.iter().flat_map(|address| names.clone().map(|name| (*address, name))).collect();
+    checkers.knows(&node(), both, servable);
     for address in [IpAddr::from(VIP), address_plan::ipv6(VIP).into()] {
         let (service, candidates) = (service.clone(), vec![node()]);
         checkers.noticed(
@@ -123,7 +125,8 @@ fn s6_another_mac_or_no_announcement() {
     assert_eq!(rules(&one), ["S6"]);
     let mut other = checkers();
     other.restarted(&node());
-    other.knows(&node(), BTreeSet::from([VIP.into()]), BTreeSet::from([VIP.into()]));
+    let nginx = ServiceKey::new("default", "nginx");
+    other.knows(&node(), BTreeSet::from([VIP.into()]), BTreeSet::from([(VIP.into(), nginx)]));
     other.heard(&node(), 0, &question());
     other.sent(now(), &node(), 0, &answer(address_plan::mac(NODE), VIP), true);
     assert_eq!(rules(&other), ["S6"]);
@@ -164,6 +167,18 @@ fn s12_an_answer_without_an_endpoint() {
     checkers.heard(&node(), 0, &question());
     checkers.sent(now(), &node(), 0, &answer(address_plan::mac(NODE), VIP), true);
     assert_eq!(rules(&checkers), ["S12"]);
+}
+
+#[test]
+fn s12_an_announcement_for_a_sharer_without_an_endpoint() {
+    let mut checkers = checkers();
+    let (address, candidates) = (VIP.into(), vec![node()]);
+    for (name, found) in [("other", vec![]), ("third", vec!["S12"])] {
+        let service = ServiceKey::new("default", name);
+        let announced = Notice::Announced { service, address, candidates: candidates.clone() };
+        checkers.noticed(now(), &node(), &announced, Some(address));
+        assert_eq!(rules(&checkers), found, "{name}");
+    }
 }
 
 #[test]

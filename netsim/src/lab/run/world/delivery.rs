@@ -34,7 +34,7 @@ impl World {
         let services = view.services();
         let addresses = services.iter().flat_map(ferrolb_api::Service::ingress_ips).collect();
         let name = self.stations.nodes[index].name();
-        let servable = kube_clients::proxied(view, name).addresses;
+        let servable = kube_clients::proxied(view, name).services;
         self.checkers.knows(name, addresses, servable);
     }
 

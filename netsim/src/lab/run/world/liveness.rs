@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ferrolb_api::Time;
+use ferrolb_api::{Service, Time};
 
 use super::World;
 use crate::lab::checks::outage::{self, IN_FLIGHT, Outage};
@@ -121,6 +121,7 @@ impl World {
                 .collect();
             match owners.as_slice() {
                 [_] => {}
+                [] if self.is_left_out(address) => {}
                 [] => self.checkers.report("L1", self.now, format!("nobody announces {address}")),
                 _ => {
                     let seen = format!("{} all announce {address}", owners.join(" and "));
@@ -128,6 +129,20 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whether nobody announces `address` because each Service that has it shares another
+    /// one, with whose owner it goes.
+    fn is_left_out(&self, address: IpAddr) -> bool {
+        let services: Vec<Service> = self.api.store().services().map(Service::from).collect();
+        let has = |service: &Service, it: IpAddr| service.ingress_ips().any(|one| one == it);
+        let is_tied = |service: &Service| {
+            let mut others = service.ingress_ips().filter(|other| {
+                services.iter().any(|sharer| sharer.key != service.key && has(sharer, *other))
+            });
+            others.any(|other| self.checkers.owners(other).next().is_some())
+        };
+        services.iter().filter(|service| has(service, address)).all(is_tied)
     }
 
     /// L2 and L4: every client is served, and its table says by the owner.

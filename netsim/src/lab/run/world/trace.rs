@@ -87,7 +87,8 @@ impl World {
             Notice::Announced { service, .. } => self.elector(index, service),
             _ => None,
         };
-        self.checkers.noticed(self.now, &node, notice, elector);
+        let by_hash_alone = elector.filter(|(_, is_alone)| *is_alone).map(|(address, _)| address);
+        self.checkers.noticed(self.now, &node, notice, by_hash_alone);
         if let Notice::Announced { address, .. } = notice
             && Some(*address) == self.measured.address.map(IpAddr::V4)
         {
@@ -128,20 +129,20 @@ impl World {
         self.log(node.as_str(), tone, what);
     }
 
-    /// The address by whose hashes a Service's owner is found (D21), as the
-    /// node was told of it; `None` if preferences may decide (D22).
-    fn elector(&self, index: usize, service: &ServiceKey) -> Option<IpAddr> {
+    /// The address by whose hashes a Service's owner is found (D21), as the node sees the
+    /// cluster, and whether nothing else decides: preferences would (D22), and selectors
+    /// may keep a Service that could share from being announced (D7).
+    fn elector(&self, index: usize, service: &ServiceKey) -> Option<(IpAddr, bool)> {
         let view = self.api.view(self.stations.nodes[index].watch()?)?;
-        let prefers = |object: &Object| match object {
-            Object::Advertisement(ad) => !ad.spec.preferred_node_selectors.is_empty(),
+        let elector = reference_election::elector(service, &view.services(), &view.endpoint_slices())?;
+        let decides = |object: &Object| match object {
+            Object::Advertisement(ad) => {
+                !ad.spec.preferred_node_selectors.is_empty()
+                    || elector.is_shared && !ad.spec.service_selectors.is_empty()
+            }
             _ => false,
         };
-        if view.objects(Kind::L2Advertisement).any(prefers) {
-            return None;
-        }
-        let (namespace, name) = (service.namespace().to_owned(), service.name().to_owned());
-        let object = view.get(&Key { kind: Kind::Service, namespace, name })?;
-        view::service(object)?.ingress_ips().next()
+        Some((elector.address, !view.objects(Kind::L2Advertisement).any(decides)))
     }
 
     /// One line for what a speaker sent at one moment.
@@ -383,20 +384,21 @@ pub(super) fn colons(mac: EthernetAddress) -> String {
     mac.to_string().replace('-', ":")
 }
 
-/// D20 in one line: the keys of the candidates, the smallest first.
-///
-/// The hash is that of the Service's first address (`elector`), which it is known by where preferences play no part.
-fn reason(candidates: &[NodeName], address: IpAddr, elector: Option<IpAddr>) -> String {
+/// D20 in one line: the candidates in their order, each with its hash, and of which
+/// address that is, where it is not `address` itself.
+fn reason(candidates: &[NodeName], address: IpAddr, elector: Option<(IpAddr, bool)>) -> String {
     if candidates.len() < 2 {
         return "the only candidate".to_owned();
     }
-    let hashed = elector.unwrap_or(address);
-    let keys: Vec<String> = candidates
-        .iter()
-        .map(|node| format!("{node} {}", reference_election::key_prefix(node, hashed)))
-        .collect();
-    let hashed = if hashed == address { "address".to_owned() } else { hashed.to_string() };
-    format!("smallest hash of node#{hashed}: {}", keys.join(" < "))
+    let (hashed, is_alone) = elector.unwrap_or((address, false));
+    let key = |node: &NodeName| reference_election::key_prefix(node, hashed);
+    let of = if hashed == address { "address".to_owned() } else { hashed.to_string() };
+    let keys: Vec<String> = candidates.iter().map(|node| format!("{node} {}", key(node))).collect();
+    if is_alone || candidates.is_sorted_by_key(|node| key(node)) {
+        format!("smallest hash of node#{of}: {}", keys.join(" < "))
+    } else {
+        format!("preferred, and only then by the hash of node#{of}: {}", keys.join(", "))
+    }
 }
 
 fn count(number: usize, what: &str) -> String {
