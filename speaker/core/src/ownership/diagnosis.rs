@@ -94,7 +94,7 @@ impl Check {
 
 impl CheckFailure {
     /// All of them, in the order of the checks.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NotOurs,
         Self::NoAddress,
         Self::NotAnAddress,
