@@ -248,7 +248,7 @@ impl Allocator {
             let sharing = self.edited.get(holder).unwrap_or(before);
             for address in &held.addresses {
                 let users = users.entry(*address).or_insert_with(|| Users::new(held.pool.clone(), sharing));
-                if users.conflict(*address, holder, sharing).is_some() {
+                if users.conflict(*address, holder, sharing, true).is_some() {
                     return false;
                 }
                 users.add(holder, sharing);

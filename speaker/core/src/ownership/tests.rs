@@ -85,6 +85,7 @@ fn slice(web: &Web) -> EndpointSlice {
         name: format!("{}-1", web.name),
         service: Some(ServiceKey::new("default", &web.name)),
         endpoints: web.on.iter().map(endpoint).collect(),
+        api_server: BTreeSet::new(),
     }
 }
 
@@ -106,6 +107,7 @@ impl Seat {
             name: node(number),
             labels: BTreeMap::from([("name".to_owned(), node(number).to_string())]),
             network_unavailable: false,
+            addresses: BTreeSet::new(),
         };
         ownership.set_nodes((0..NODES).map(labelled).collect());
         Self { ownership, announced: BTreeMap::new() }
