@@ -103,6 +103,7 @@ mod tests {
             name: name.to_owned(),
             service: Some(ServiceKey::new("default", name)),
             endpoints: nodes.iter().map(endpoint).collect(),
+            api_server: BTreeSet::new(),
         }
     }
 
