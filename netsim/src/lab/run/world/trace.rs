@@ -394,7 +394,7 @@ fn reason(candidates: &[NodeName], address: IpAddr, elector: Option<(IpAddr, boo
     let key = |node: &NodeName| reference_election::key_prefix(node, hashed);
     let of = if hashed == address { "address".to_owned() } else { hashed.to_string() };
     let keys: Vec<String> = candidates.iter().map(|node| format!("{node} {}", key(node))).collect();
-    if is_alone || candidates.is_sorted_by_key(|node| key(node)) {
+    if is_alone || candidates.is_sorted_by_key(key) {
         format!("smallest hash of node#{of}: {}", keys.join(" < "))
     } else {
         format!("preferred, and only then by the hash of node#{of}: {}", keys.join(", "))
