@@ -111,8 +111,9 @@ mod tests {
     fn d21_the_first_address_or_the_smallest_of_all_that_are_shared() {
         const V4: &str = "10.0.0.1";
         const V6: &str = "fd00::1";
-        type Row<'a> = (&'a [&'a str], &'a str, &'a [&'a str]);
-        let rows: [(&str, Row<'_>, Row<'_>, Option<(&str, bool)>); 7] = [
+        type Sharer<'a> = (&'a [&'a str], &'a str, &'a [&'a str]);
+        type Row<'a> = (&'a str, Sharer<'a>, Sharer<'a>, Option<(&'a str, bool)>);
+        let rows: [Row<'_>; 7] = [
             ("alone", (&[V6, V4], "Cluster", &["a"]), (&["10.0.0.2"], "Cluster", &["a"]), Some((V6, false))),
             ("the same first", (&[V6, V4], "Cluster", &["a"]), (&[V6], "Cluster", &["a"]), Some((V6, true))),
             ("another first", (&[V6], "Cluster", &["a"]), (&[V4, V6], "Cluster", &["b"]), Some((V4, true))),
