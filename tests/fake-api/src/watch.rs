@@ -61,7 +61,7 @@ pub(crate) struct Watch {
     target: RequestTarget,
     options: WatchOptions,
     metadata_only: bool,
-    /// The revision it begins at.
+    /// Its bookmarks are newer than this: the revision it was opened at, or a later one that was asked for.
     begin: u64,
     /// The last revision that has been told or passed over.
     position: u64,
@@ -114,7 +114,7 @@ impl Watch {
             id,
             target,
             metadata_only,
-            begin: options.resource_version.unwrap_or(0),
+            begin: options.resource_version.unwrap_or(0).max(server.store.revision()),
             position: options.resource_version.unwrap_or(0),
             queue: VecDeque::new(),
             ended: false,
@@ -158,7 +158,7 @@ impl Watch {
         if !initial {
             return;
         }
-        (self.begin, self.position) = (server.store.revision(), server.store.revision());
+        self.position = server.store.revision();
         let kind = &self.target.kind;
         let namespace = self.target.namespace.as_deref();
         for object in server.store.list(&kind.group, &kind.plural, namespace, self.position).values() {
@@ -228,8 +228,7 @@ impl Watch {
                 return Step::Line(line);
             }
         }
-        // As kube-apiserver has it, only what is newer than its beginning is told to a watch. To one that begins
-        // in the future, as after etcd was restored, that is nothing at all.
+        // As kube-apiserver has it: to a watch that begins in the future, as after etcd was restored, nothing is told.
         let bookmark = (self.options.bookmarks && self.position > self.begin)
             .then(|| Step::Line(line("BOOKMARK", &self.bookmark(self.position))));
         if now >= self.deadline {

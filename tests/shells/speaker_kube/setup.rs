@@ -7,6 +7,7 @@ use ferrolb_api::crd::IPAddressPool;
 use ferrolb_api::{NodeName, ServiceKey};
 use ferrolb_shell::Readiness;
 use ferrolb_shell::admin::metrics::ClientMetrics;
+use ferrolb_shell::kubernetes::connectivity;
 use ferrolb_shell::process::shutdown;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
@@ -52,7 +53,7 @@ impl Shell {
         let metrics = ClientMetrics::register(&prometheus::Registry::new());
         let readiness = Readiness::default();
         let (trigger, shutdown) = shutdown::channel();
-        let client = api.client(&account("speaker"));
+        let client = connectivity::observed(api.client(&account("speaker")), "server");
         let run = speaker::kube::run(client, settings, input, report, metrics, readiness.clone(), shutdown);
         let task = tokio::spawn(run);
         Self { inputs, reports, readiness, trigger, task, view: View::default(), taken: 0 }
