@@ -7,6 +7,7 @@
 
 mod arp;
 mod cases;
+mod interfaces;
 mod lan;
 mod ndp;
 mod node;
@@ -19,7 +20,7 @@ use cases::Case;
 
 /// All cases.
 pub(crate) fn trials() -> Vec<Trial> {
-    let cases = cases::ALL.iter().chain(ndp::ALL);
+    let cases = cases::ALL.iter().chain(ndp::ALL).chain(interfaces::ALL);
     let trial = |(name, case): &'static Case| {
         Trial::test(format!("speaker_tap::{name}"), move || {
             lan::with_lan(name, case);

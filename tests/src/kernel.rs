@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use futures::TryStreamExt as _;
 use netsim::net::neighbours::NeighbourState;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags};
-use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::neighbour::{self, NeighbourAddress, NeighbourAttribute, NeighbourMessage};
-use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use smoltcp::wire::EthernetAddress;
 
 /// One line of the kernel's neighbour table.
@@ -34,15 +34,7 @@ pub struct KernelNeighbour {
 /// # Errors
 /// Here and below: if the kernel refuses, or there is no such interface.
 pub fn set_up(interface: &str) -> io::Result<()> {
-    with_netlink(async |handle| {
-        let index = find(&handle, interface).await?.0;
-        handle
-            .link()
-            .set(LinkUnspec::new_with_index(index).up().build())
-            .execute()
-            .await
-            .map_err(io::Error::other)
-    })
+    change(interface, |link| link.up())
 }
 
 /// Gives an interface a hardware address and brings it up.
@@ -50,9 +42,57 @@ pub fn set_up(interface: &str) -> io::Result<()> {
 /// # Errors
 /// See [`set_up`].
 pub fn set_up_as(interface: &str, mac: EthernetAddress) -> io::Result<()> {
+    change(interface, |link| link.address(mac.as_bytes().to_vec()).up())
+}
+
+/// Takes an interface down.
+///
+/// # Errors
+/// See [`set_up`].
+pub fn set_down(interface: &str) -> io::Result<()> {
+    change(interface, |link| link.down())
+}
+
+/// Makes an interface a port of a bridge, or of none.
+///
+/// # Errors
+/// See [`set_up`].
+pub fn set_bridge(interface: &str, bridge: Option<&str>) -> io::Result<()> {
+    let bridge = bridge.map(self::interface).transpose()?;
+    change(interface, |link| match bridge {
+        Some((index, _)) => link.controller(index),
+        None => link.nocontroller(),
+    })
+}
+
+/// Makes a bridge and brings it up.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn add_bridge(name: &str) -> io::Result<()> {
+    add(LinkBridge::new(name).up().build())
+}
+
+/// Makes two interfaces that are each other's cable, and brings them up.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn add_veth(one: &str, other: &str) -> io::Result<()> {
+    add(LinkVeth::new(one, other).up().build())?;
+    set_up(other)
+}
+
+fn add(link: LinkMessage) -> io::Result<()> {
+    with_netlink(async |handle| handle.link().add(link).execute().await.map_err(io::Error::other))
+}
+
+fn change(
+    interface: &str,
+    change: impl FnOnce(LinkMessageBuilder<LinkUnspec>) -> LinkMessageBuilder<LinkUnspec>,
+) -> io::Result<()> {
     with_netlink(async |handle| {
         let index = find(&handle, interface).await?.0;
-        let change = LinkUnspec::new_with_index(index).address(mac.as_bytes().to_vec()).up().build();
+        let change = change(LinkUnspec::new_with_index(index)).build();
         handle.link().set(change).execute().await.map_err(io::Error::other)
     })
 }

@@ -150,10 +150,16 @@ impl SpeakerProcess {
 
     /// Waits for a line that has all of `parts` in it.
     pub(crate) fn wait_for(&self, parts: &[&str], patience: Duration) -> String {
+        self.wait_for_since(0, parts, patience)
+    }
+
+    /// The same of the lines after the first `since`.
+    pub(crate) fn wait_for_since(&self, since: usize, parts: &[&str], patience: Duration) -> String {
         let deadline = Instant::now() + patience;
         let mut lines = self.said.lines.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(line) = lines.iter().find(|line| parts.iter().all(|part| line.contains(part))) {
+            let mut new = lines.iter().skip(since);
+            if let Some(line) = new.find(|line| parts.iter().all(|part| line.contains(part))) {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
