@@ -12,7 +12,7 @@ use ferrolb_api::{AddressRange, IpFamily, ServiceKey};
 use rangemap::RangeInclusiveSet;
 
 use crate::pools::AvailableRanges;
-use crate::sharing::{Conflict, SharingGroup, SharingIndex, SharingSpec, Users};
+use crate::sharing::{SharingConflict, SharingGroup, SharingIndex, SharingSpec, Users};
 
 /// What a Service holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,10 +120,14 @@ impl Allocator {
 
     /// What keeps `service` from the lowest address of `range` that is pending release
     /// with somebody else.
-    pub(crate) fn pending_release_in(&self, range: &AddressRange, service: &ServiceKey) -> Option<Conflict> {
+    pub(crate) fn pending_release_in(
+        &self,
+        range: &AddressRange,
+        service: &ServiceKey,
+    ) -> Option<SharingConflict> {
         self.pending_release.range(range.first()..=range.last()).find_map(|(address, services)| {
             let other = services.iter().find(|other| *other != service)?;
-            Some(Conflict::PendingRelease { address: *address, other: other.clone() })
+            Some(SharingConflict::PendingRelease { address: *address, other: other.clone() })
         })
     }
 
@@ -134,7 +138,7 @@ impl Allocator {
         range: &AddressRange,
         service: &ServiceKey,
         sharing: &SharingSpec,
-    ) -> Option<Conflict> {
+    ) -> Option<SharingConflict> {
         let own = sharing.group.as_ref()?;
         let same_key = self.groups.range(own.first_of_key()..).take_while(|(group, _)| group.has_key_of(own));
         same_key
@@ -149,7 +153,7 @@ impl Allocator {
         address: IpAddr,
         service: &ServiceKey,
         sharing: &SharingSpec,
-    ) -> Option<Conflict> {
+    ) -> Option<SharingConflict> {
         self.users.get(&address)?.conflict(address, service, sharing, true)
     }
 
@@ -159,14 +163,14 @@ impl Allocator {
         address: IpAddr,
         service: &ServiceKey,
         sharing: &SharingSpec,
-    ) -> Option<Conflict> {
+    ) -> Option<SharingConflict> {
         let users = self.users.get(&address);
         users.and_then(|users| users.conflict(address, service, sharing, false)).or_else(|| {
             if let Some(other) = self.edited_user(address).filter(|other| *other != service) {
-                return Some(Conflict::Unsettled { address, other: other.clone() });
+                return Some(SharingConflict::Unsettled { address, other: other.clone() });
             }
             let other = self.pending_release.get(&address)?.iter().find(|other| *other != service)?;
-            Some(Conflict::PendingRelease { address, other: other.clone() })
+            Some(SharingConflict::PendingRelease { address, other: other.clone() })
         })
     }
 

@@ -11,7 +11,7 @@ use ferrolb_api::{IpFamilies, IpFamily, Service};
 use crate::allocator::{Allocator, Assignment};
 use crate::exhaustion::{PoolFailure, PoolFailures};
 use crate::pools::{AvailableRanges, Pools, TwoPools};
-use crate::sharing::{Conflict, SharingSpec};
+use crate::sharing::{SharingConflict, SharingSpec};
 
 /// Why a Service cannot be given an address (F24).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +52,7 @@ pub(crate) enum AllocationError {
     },
     /// C50
     #[error(transparent)]
-    Conflict(Conflict),
+    Conflict(SharingConflict),
     /// The pool excludes it, avoids it or holds it for another Service.
     #[error("{0}, and it asks for it")]
     Unavailable(Unavailable),
@@ -66,7 +66,7 @@ pub(crate) enum AllocationError {
         /// Why.
         why: PoolFailure,
         /// Why it does not share one with another Service that has its key.
-        sharing: Option<Box<Conflict>>,
+        sharing: Option<Box<SharingConflict>>,
     },
     /// C35
     #[error("no pool has a free {families} address for it: {failures}{}", Also(.sharing))]
@@ -76,7 +76,7 @@ pub(crate) enum AllocationError {
         /// The pools, and why each has none.
         failures: PoolFailures,
         /// Why it does not share one with another Service that has its key.
-        sharing: Option<Box<Conflict>>,
+        sharing: Option<Box<SharingConflict>>,
     },
 }
 
@@ -91,7 +91,7 @@ fn remedy(service: IpFamilies) -> String {
 }
 
 /// A last part of a text, if there is one.
-struct Also<'a>(&'a Option<Box<Conflict>>);
+struct Also<'a>(&'a Option<Box<SharingConflict>>);
 
 impl fmt::Display for Also<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,7 +157,7 @@ fn sharing_conflict(
     families: IpFamilies,
     sharing: &SharingSpec,
     allocator: &Allocator,
-) -> Option<Box<Conflict>> {
+) -> Option<Box<SharingConflict>> {
     let ranges = by_pool.iter().flat_map(|available| available.reserved.iter().chain(available.open));
     ranges
         .filter(|range| families.contains(range.family()))

@@ -10,7 +10,7 @@ use crate::allocator::{Allocator, Assignment};
 use crate::pool_choice::list;
 use crate::pools::Pools;
 use crate::request::{self, RequestError};
-use crate::sharing::{Conflict, SharingSpec};
+use crate::sharing::{SharingConflict, SharingSpec};
 
 /// A Service and what counts for it.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub(crate) enum RetainError {
     NotAdmitted(String),
     /// C50
     #[error(transparent)]
-    Conflict(Conflict),
+    Conflict(SharingConflict),
     /// C22
     #[error("pool {0:?} is asked for")]
     OtherPoolRequested(String),
@@ -186,7 +186,7 @@ impl<'a> RetainContext<'a> {
     }
 
     /// What keeps it from keeping `address` (C50).
-    pub(crate) fn conflict(&self, address: IpAddr, allocator: &Allocator) -> Option<Conflict> {
+    pub(crate) fn conflict(&self, address: IpAddr, allocator: &Allocator) -> Option<SharingConflict> {
         allocator.retain_conflict(address, &self.service.key, &self.sharing)
     }
 

@@ -73,7 +73,7 @@ fn backend_key(service: &Service) -> Backend {
 
 /// Why an address cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Conflict {
+pub(crate) enum SharingConflict {
     /// C50: another Service has it, and the two do not share.
     #[error("{address} is used by {other}, and the two do not share it: {why}")]
     Occupied {
@@ -112,7 +112,7 @@ pub(crate) enum Conflict {
     },
 }
 
-impl Conflict {
+impl SharingConflict {
     /// Whether an edit of the other Service may end it, as when both were edited by one `kubectl apply`.
     pub(crate) fn may_settle(&self) -> bool {
         match self {
@@ -242,15 +242,15 @@ impl Users {
         service: &ServiceKey,
         sharing: &SharingSpec,
         has_it: bool,
-    ) -> Option<Conflict> {
+    ) -> Option<SharingConflict> {
         let other = self.services.iter().find(|user| *user != service)?;
         let mismatch = SharingMismatch::between(sharing.group.as_ref(), self.group.as_ref());
         if let Some(why) = mismatch.filter(|why| !(has_it && why.is_none_to_metallb())) {
-            return Some(Conflict::Occupied { address, other: other.clone(), why: why.into() });
+            return Some(SharingConflict::Occupied { address, other: other.clone(), why: why.into() });
         }
         sharing.ports.iter().find_map(|port| {
             let other = self.ports.get(port).filter(|user| *user != service)?;
-            Some(Conflict::Port { address, other: other.clone(), port: port.clone() })
+            Some(SharingConflict::Port { address, other: other.clone(), port: port.clone() })
         })
     }
 
