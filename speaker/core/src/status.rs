@@ -16,7 +16,7 @@ use crate::ownership::assessment::AnnouncementState;
 use crate::ownership::diagnosis::Check;
 use crate::ownership::{Members, Ownership, Work};
 use crate::wire::announcements::Announced;
-use crate::wire::{Conflict, Wire};
+use crate::wire::{AddressConflict, Wire};
 use conflicts::Conflicts;
 use l2_status::{Announcer, L2Statuses, Nodes};
 use not_announced::{NotAnnounced, Notify};
@@ -100,11 +100,11 @@ impl Status {
     pub(crate) fn conflict(
         &mut self,
         now: Time,
-        conflict: &Conflict,
+        conflict: &AddressConflict,
         view: &StatusView<'_>,
         outputs: &mut Outputs,
     ) {
-        let Conflict { address, interface, mac } = conflict;
+        let AddressConflict { address, interface, mac } = conflict;
         if !self.conflicts.note(now, conflict) {
             return;
         }

@@ -71,7 +71,7 @@ pub(crate) struct AddressClaim {
 
 /// Another station stands by its claim to an address that this node announces (X17).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Conflict {
+pub(crate) struct AddressConflict {
     pub(crate) address: IpAddr,
     /// The name of the interface that it was heard on.
     pub(crate) interface: String,
@@ -328,7 +328,7 @@ impl Wire {
     }
 
     /// Sends the announcements that are due. Gives the conflicts that have shown.
-    pub(crate) fn send_gratuitous(&mut self, now: Time, outputs: &mut Outputs) -> Vec<Conflict> {
+    pub(crate) fn send_gratuitous(&mut self, now: Time, outputs: &mut Outputs) -> Vec<AddressConflict> {
         let mut conflicts = Vec::new();
         if self.segments.forget_old(now) {
             self.retarget_all(now);
@@ -343,7 +343,7 @@ impl Wire {
                 outputs.counters.conflicts += 1;
                 outputs.notice(Notice::Conflict { address, interface, mac });
                 let name = self.interfaces.get(&interface).map(|interface| interface.name.clone());
-                conflicts.push(Conflict { address, interface: name.unwrap_or_default(), mac });
+                conflicts.push(AddressConflict { address, interface: name.unwrap_or_default(), mac });
             }
             if let Some(wave) = outgoing.begins {
                 outputs.notice(Notice::Gratuitous { address, wave, interface, mac });

@@ -18,6 +18,7 @@ use ferrolb_api::{EndpointSlice, Node, Service};
 mod alone;
 mod conflicts;
 mod ipv6;
+mod obstacles;
 mod occupied;
 mod one_segment;
 mod reporting;

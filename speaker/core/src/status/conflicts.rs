@@ -7,7 +7,7 @@ use std::time::Duration;
 use ferrolb_api::Time;
 
 use crate::interface::MacAddr;
-use crate::wire::Conflict;
+use crate::wire::AddressConflict;
 
 /// A claim that is heard again after this much silence is another conflict.
 const OVER_AFTER: Duration = Duration::from_secs(600);
@@ -31,7 +31,7 @@ struct Told {
 
 impl Conflicts {
     /// A claim was heard. Gives whether it is news.
-    pub(super) fn note(&mut self, now: Time, conflict: &Conflict) -> bool {
+    pub(super) fn note(&mut self, now: Time, conflict: &AddressConflict) -> bool {
         // What is left is bounded by the addresses that are announced within this time.
         self.0.retain(|_, told| now.since(told.heard) < OVER_AFTER);
         let news = Told { mac: conflict.mac, interface: conflict.interface.clone(), at: now, heard: now };
@@ -69,7 +69,7 @@ mod tests {
             (1_100, 1, 2, "eth1", false),
             (1_700, 1, 2, "eth1", true),
         ] {
-            let conflict = Conflict {
+            let conflict = AddressConflict {
                 address: [172, 16, 16, address].into(),
                 interface: interface.to_owned(),
                 mac: MacAddr([2, 0, 0, 0, 0, mac]),
