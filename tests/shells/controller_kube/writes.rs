@@ -223,11 +223,11 @@ async fn w4_the_version_in_force_stands_in_the_object_and_is_written_once() {
         assert_eq!(written(), before + 1, "{edit}");
     }
     // The next controller finds it, and has nothing to write.
-    let (before, held) = (api.writes().len(), address(&api, "web-0"));
+    let (before, held) = (written(), address(&api, "web-0"));
     running.stop().await;
     let _running = Running::start(&api);
     seconds(60).await;
-    assert_eq!((api.writes().len(), address(&api, "web-0")), (before, held));
+    assert_eq!((written(), address(&api, "web-0")), (before, held));
     api.create(&service("late")).expect("new");
     seconds(5).await;
     assert_eq!(address(&api, "late"), "172.16.16.102", "the version in force still gives addresses");
