@@ -102,6 +102,12 @@ fn lose(reach: &watch::Sender<Reach>) -> Comeback {
 }
 
 impl Comeback {
+    /// One of a server that has not answered, and never will.
+    #[cfg(test)]
+    pub(crate) fn never() -> Self {
+        lose(&watch::Sender::new(Reach::default()))
+    }
+
     /// The one that `error` carries. None where the server has answered.
     #[must_use]
     pub fn of(error: &kube::Error) -> Option<Self> {

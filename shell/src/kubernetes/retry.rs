@@ -61,7 +61,8 @@ impl From<&kube::Error> for RetryableError {
 ///
 /// Each failure puts the next try off by a backoff with jitter. When the API
 /// server answers again after an outage, the next try is due within [`SPREAD`]
-/// and the backoff begins anew; the run of failures goes on, for it is told once.
+/// and the backoff begins anew, as it does with the first failure that is an
+/// answer; the run of failures goes on, for it is told once.
 #[derive(Debug)]
 pub struct Retry {
     backoff: Backoff,
@@ -101,6 +102,10 @@ impl Retry {
     /// The same for a failure with a backoff of its own.
     pub fn failed_by(&mut self, backoff: Backoff, error: &RetryableError) -> bool {
         self.failures = self.failures.saturating_add(1);
+        if self.comeback.is_some() && error.comeback.is_none() {
+            // How long nobody answered says nothing about how long an answer will stand.
+            self.tries = 0;
+        }
         self.tries = self.tries.saturating_add(1);
         self.not_before = Instant::now() + backoff.delay(self.tries, &mut self.jitter).max(error.after);
         self.comeback.clone_from(&error.comeback);
@@ -205,6 +210,18 @@ mod tests {
         assert!(!retry.failed(&busy()));
         assert!(retry.failed(&RetryableError::new("no answer")), "that is another matter");
         assert!(!retry.failed(&busy()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_outage_ends_with_is_tried_again_soon() {
+        let mut retry = Retry::new(BACKOFF);
+        let mut unanswered = RetryableError::new("no answer");
+        unanswered.comeback = Some(Comeback::never());
+        for _ in 0..9 {
+            retry.failed(&unanswered);
+        }
+        assert!(!retry.failed(&RetryableError::new("forbidden")), "the run was told of");
+        assert!(retry.not_before() <= Instant::now() + BACKOFF.base, "the delay begins anew");
     }
 
     #[tokio::test(start_paused = true)]

@@ -140,7 +140,11 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Schedule<K, V> {
     /// Takes in how the write of `key` went.
     pub fn finish(&mut self, now: Instant, key: &K, outcome: Outcome, jitter: &mut Jitter) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        entry.is_unanswered = matches!(outcome, Outcome::Unanswered(_));
+        let is_unanswered = matches!(outcome, Outcome::Unanswered(_));
+        if std::mem::replace(&mut entry.is_unanswered, is_unanswered) && !is_unanswered {
+            // How long nobody answered says nothing about how long an answer will stand.
+            entry.failures = 0;
+        }
         let delay = match outcome {
             Outcome::Done if entry.state == State::Overtaken => {
                 entry.failures = 0;
@@ -263,6 +267,21 @@ mod tests {
             assert!(due - now >= most / 2 && due - now <= most, "{:?}", due - now);
             now = due;
         }
+    }
+
+    #[test]
+    fn a_refusal_after_an_outage_is_tried_again_soon() {
+        let (mut schedule, mut now, mut jitter) = schedule();
+        schedule.put(now, "a", 1).expect("there is room");
+        for _ in 0..8 {
+            schedule.take_due(now).expect("it is due");
+            schedule.finish(now, &"a", Outcome::Unanswered(Comeback::never()), &mut jitter);
+            now = schedule.next_due().expect("it waits");
+        }
+        schedule.take_due(now).expect("it is due");
+        schedule.finish(now, &"a", Outcome::RetrySlowly, &mut jitter);
+        let due = schedule.next_due().expect("it waits");
+        assert!(due - now <= SLOW.base, "{:?}", due - now);
     }
 
     #[test]
