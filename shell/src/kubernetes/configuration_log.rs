@@ -2,33 +2,36 @@
 
 use std::collections::BTreeMap;
 
-use ferrolb_api::config::ConfigurationReport;
+use ferrolb_api::config::{ConfigurationReport, Kind};
 
 /// Writes what is new in each report, and remembers what was said.
 #[derive(Debug, Default)]
 pub struct ConfigurationLog {
     /// What is not in force, and why.
-    rejected: BTreeMap<String, String>,
+    rejected: BTreeMap<(Kind, String), String>,
 }
 
 impl ConfigurationLog {
     /// Writes one line, one for each object that is not in force for a reason that
     /// was not said yet, and one for each that is no longer rejected.
     pub fn log(&mut self, report: &ConfigurationReport) {
-        let rejected = report.rejected.iter().map(|one| (one.object(), one.problem.clone()));
-        let rejected: BTreeMap<String, String> = rejected.collect();
-        for (object, problem) in &rejected {
+        let rejected = report.rejected.iter().map(|one| ((one.kind, one.name.clone()), one.problem.clone()));
+        let rejected: BTreeMap<(Kind, String), String> = rejected.collect();
+        for (object @ (kind, name), problem) in &rejected {
             if self.rejected.get(object) != Some(problem) {
                 tracing::error!(
                     op = "setConfig",
-                    object,
+                    kind = %kind,
+                    name,
                     error = format!("failed to parse the configuration: {problem}"),
                     "an object is not in force"
                 );
             }
         }
-        for object in self.rejected.keys().filter(|object| !rejected.contains_key(*object)) {
-            tracing::info!(op = "setConfig", object, "an object is no longer rejected");
+        for object @ (kind, name) in self.rejected.keys() {
+            if !rejected.contains_key(object) {
+                tracing::info!(op = "setConfig", kind = %kind, name, "an object is no longer rejected");
+            }
         }
         self.rejected = rejected;
         let (pools, advertisements) = (report.pools, report.advertisements);
@@ -39,7 +42,7 @@ impl ConfigurationLog {
 
 #[cfg(test)]
 mod tests {
-    use ferrolb_api::config::{Kind, Rejected};
+    use ferrolb_api::config::Rejected;
 
     use super::*;
     use crate::process::logs::captured::Captured;
@@ -62,10 +65,10 @@ mod tests {
             captured
                 .lines()
                 .iter()
-                .map(|line| format!("{} {}", line["level"], line["object"]).replace('"', ""))
+                .map(|line| format!("{} {}/{}", line["level"], line["kind"], line["name"]).replace('"', ""))
                 .collect()
         };
-        let loaded = "info null";
+        let loaded = "info null/null";
         let bad = "error IPAddressPool/bad";
         assert_eq!(said(1, vec![rejected("bad", "no prefix")]), [bad, loaded]);
         assert_eq!(said(2, vec![rejected("bad", "no prefix")]), [loaded], "another pool was changed");
